@@ -1,0 +1,50 @@
+# Needs make and Python 3.10 or newer, no more. Another Python: make demo PYTHON=python3.12
+PYTHON ?= python3
+ARGS ?=
+venv := .venv
+bin := $(venv)/bin
+py := $(bin)/python
+pip := PYTHONWARNINGS=ignore $(py) -m pip --disable-pip-version-check install -q
+
+.PHONY: help demo test lab bench sync clean
+help: ## This list
+	@echo "make TARGET [PYTHON=python3] [ARGS='...']"
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1	\2/p' Makefile
+
+demo: $(venv)/.offline ## See regions grow over drawn creatures, on a CPU, in minutes
+	$(bin)/ae-erasing demo $(ARGS)
+
+test: $(venv)/.dev ## Are notebooks, modules and README in step; run every notebook and test
+	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest $(ARGS)
+
+lab: $(venv)/.lab ## Open the notebooks in JupyterLab
+	$(py) -m jupyterlab --ServerApp.root_dir="$(CURDIR)/nbs" $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
+
+bench: $(venv)/.offline ## The quality tables of benchmarks/results
+	$(py) benchmarks/quality.py $(ARGS)
+
+sync: $(venv)/.dev ## Make modules and README from the notebooks, and clean these
+	$(bin)/nbdev-export
+	$(bin)/nbdev-clean
+	$(py) tools/readme.py
+
+clean: ## Remove what builds and tests leave; keeps .venv and runs
+	rm -rf _docs _proc _proc_sphinx _site build dist *.egg-info .pytest_cache .hypothesis
+	find ae_erasing benchmarks nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
+
+# One stamp for the environment and one for each extra, written when its step has succeeded; an environment that works is kept
+recent := import sys; sys.exit(sys.version_info < (3, 10))
+$(venv)/.made:
+	@$(py) -c '$(recent)' 2>/dev/null && $(py) -m pip --version >/dev/null 2>&1 || $(MAKE) -s --no-print-directory .fresh
+	@touch $@
+
+.PHONY: .fresh
+.fresh:
+	@$(PYTHON) -c '$(recent)' || { echo "Python 3.10 or newer is needed, and '$(PYTHON)' is not. Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "'$(PYTHON)' cannot make environments. On Debian or Ubuntu: sudo apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv --clear $(venv)
+
+$(venv)/.%: $(venv)/.made pyproject.toml
+	@echo "Installing ae_erasing[$*] into $(venv): some minutes at the first time (torch is several GB on Linux)"
+	@$(pip) -e '.[$*]'
+	@touch $@ $(venv)/.offline

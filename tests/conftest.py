@@ -1,0 +1,34 @@
+"Options, threads and data that all tests share."
+import os
+from pathlib import Path
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # before torch: threads that wait for each other make small models many times slower
+os.environ.setdefault('MPLBACKEND', 'agg')
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = 'slow','cuda'
+
+def pytest_addoption(parser):
+    for f in FLAGS: parser.addoption(f'--{f}', action='store_true', help=f'run also what is marked {f}, in tests and notebooks')
+
+def pytest_collection_modifyitems(config, items):
+    for item in items:
+        for f in FLAGS:
+            if f in item.keywords and not config.getoption(f'--{f}'): item.add_marker(pytest.mark.skip(reason=f'needs --{f}'))
+
+@pytest.fixture(scope='session')
+def root(): return ROOT
+
+@pytest.fixture(scope='session')
+def force_flags(request):
+    "Skip flags whose notebook cells are to run."
+    return [f for f in FLAGS if request.config.getoption(f'--{f}')]
+
+@pytest.fixture(scope='session')
+def stamps():
+    "The folder of the stamps data set, beside the checkout or where AE_STAMPS says."
+    p = Path(os.environ.get('AE_STAMPS') or ROOT.parent/'shared/data/stamps')
+    if not (p/'labels.csv').exists(): pytest.skip('the stamps data set is not here (AE_STAMPS)')
+    return p

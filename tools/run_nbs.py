@@ -1,0 +1,67 @@
+"""Execute notebooks in place in a real kernel, keep their outputs (and widget state), and clean them.
+Cells with a skip flag (`tst_flags` of pyproject.toml) keep the outputs that they have. A notebook is written only when all of it ran."""
+import argparse, os, re, sys, time
+from pathlib import Path
+
+root = Path(__file__).resolve().parent.parent
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))
+os.environ.pop('MPLBACKEND', None)  # the kernel draws inline
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
+from nbclient.util import run_sync
+from nbdev.clean import nbdev_clean
+from nbdev.config import get_config
+
+flag = re.compile(r'^#\|\s*([\w-]+)\s*(?::\s*(\w+))?', re.M)
+
+def skipped(src, skip):
+    "Does a flag of this cell keep it from running?"
+    flags = dict(flag.findall(src))
+    return bool(skip & flags.keys()) or flags.get('eval')=='false'
+
+class Client(NotebookClient):
+    "A client that leaves cells with one of the flags in `skip` alone."
+    skip = frozenset()
+    async def async_execute_cell(self, cell, cell_index, **kwargs):
+        if cell.cell_type=='code' and skipped(cell.source, self.skip): return cell
+        return await super().async_execute_cell(cell, cell_index, **kwargs)
+    execute_cell = run_sync(async_execute_cell)
+
+def run(path, skip, timeout):
+    "Execute the notebook at `path`, and write it when it ran to the end."
+    nb = nbformat.read(path, 4)
+    client = Client(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'], resources={'metadata':{'path':str(path.parent)}})
+    client.skip = skip
+    client.execute()
+    part = path.with_suffix('.part')
+    nbformat.write(nb, part)
+    part.replace(path)
+    nbdev_clean(str(path))
+
+def find(name):
+    "A notebook by path, file name, number or module: `nbs/03_cam.ipynb`, `03_cam`, `03`, `cam`."
+    if Path(name).is_file(): return [Path(name).resolve()]
+    stem = Path(name).stem
+    found = [p for p in notebooks() if stem in (p.stem, *p.stem.split('_', 1))]
+    if not found: sys.exit(f'{name}: no such notebook in nbs')
+    return found
+
+def notebooks(): return sorted(p for p in (root/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(root/'nbs').parts))
+
+if __name__=='__main__':
+    ap = argparse.ArgumentParser(description=__doc__)
+    ap.add_argument('names', nargs='*', help='notebooks, by path, file name, number or module; all without')
+    ap.add_argument('--flags', default='', help='skip flags whose cells run all the same, e.g. "slow cuda"')
+    args,cfg = ap.parse_args(),get_config(root)
+    skip,failed = set(cfg.tst_flags.split()) - set(args.flags.split()),[]
+    for p in sum(map(find, args.names), []) or notebooks():
+        start,state = time.time(),'ok'
+        try: run(p, skip, cfg.cell_timeout)
+        except (CellExecutionError, CellTimeoutError) as e:
+            failed.append(p.name)
+            state = f'failed\n{e}'
+        print(f'{p.name}: {time.time()-start:.1f} s, {state}', flush=True)
+    sys.exit(f'failed: {", ".join(failed)}' if failed else 0)
