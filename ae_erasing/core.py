@@ -61,7 +61,7 @@ class Recipe:
 def _parse(kind, text, where):
     try:
         if kind is bool: return {'yes':True,'true':True,'1':True,'no':False,'false':False,'0':False}[str(text).lower()]
-        if kind is tuple: return tuple(float(o) for o in (str(text).replace(',', ' ').split() if isinstance(text, str) else text))
+        if kind is tuple: return tuple(float(o) for o in (text if isinstance(text, (list, tuple)) else str(text).replace(',', ' ').split()))
         if kind is int and float(text)!=int(float(text)): raise ValueError
         return kind(float(text)) if kind is int else kind(text)
     except (KeyError, ValueError, TypeError): raise AEError(f'{where}: {text!r} is not {dict(bool="yes or no", int="a whole number", float="a number", tuple="a list of numbers").get(kind.__name__, kind.__name__)}') from None
@@ -136,7 +136,7 @@ class _Line(Callback):
     "A bar without fastai's table, for scripts"
     order = 62
     def __init__(self, head, every=20): self.head,self.every = head,every
-    def beforefit_mask(self): self.n = self.n_epoch*len(self.dls.train); self.k = 0
+    def before_fit(self): self.n,self.k = self.n_epoch*len(self.dls.train),0
     def after_batch(self):
         if not self.training: return
         self.k += 1

@@ -186,7 +186,7 @@ def dots(u, v, p):
     row = np.floor(v/p)
     x,y = u/p+row*.5,v/p-row-.5
     x = x-np.floor(x)-.5
-    return (np.sqrt(x*x+y*y)-.32)*p
+    return (np.sqrt(x*x+y*y)-.36)*p
 
 # %% ../nbs/01_creatures.ipynb #creature-031
 COATS = dict(
@@ -194,7 +194,7 @@ COATS = dict(
     cat=lambda c,u,v: stripes(u+c.shift, c.period),
     elephant=lambda c,u,v: checks(u+c.shift, v, c.period*1.3),
     frog=lambda c,u,v: dots(u+c.shift, v, c.period*1.2),
-    lion=lambda c,u,v: stripes(ellipse(0, 0, c.a, c.b)[0](u, v)+c.b, c.period),
+    lion=lambda c,u,v: stripes(ellipse(0, 0, c.a, c.b)[0](u, v)+c.b, c.period*1.4),
     pig=lambda c,u,v: np.abs(u)-.3*c.a,
     rabbit=lambda c,u,v: v,
     ram=lambda c,u,v: stripes(v+c.shift+saw(u/(2*c.period))*2*c.period, c.period*1.2))
@@ -253,7 +253,7 @@ def pose(
     a,b,head = d(.95,1.1),d(.55,.68),d(.44,.52)
     scale = sqrt(area/(3.1416*a*b+.9))
     mx,my = min(1.35*scale, .5),min(1.15*scale, .5)
-    hue,s,v,k = d(),d(.3,.7),d(.6,.92),d(.25,.42)
+    hue,s,v,k = d(),d(.3,.7),d(.6,.92),d(.29,.47)
     shades = hsv(hue, s, v*(1-k)),hsv(hue, s*.8, v)
     if d.coin(): shades = shades[::-1]
     return Creature(kind, d(mx,1-mx), d(my,1-my), scale, (1-t*t)/(1+t*t), 2*t/(1+t*t), 1. if d.coin() else -1.,

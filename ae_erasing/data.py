@@ -108,8 +108,8 @@ def subset(
 def fingerprint(
     data:ImageLabels, # Any set
 )->str: # 16 hexadecimal digits
-    "A digest of what `data` consists of: keys, labels, classes, split, and the size in bytes of each file."
-    parts = [data.keys, data.labels, data.vocab, data.train, [str(_size_of(o)) if isinstance(o, Path) else repr(o) for o in data.items]]
+    "A digest of what `data` consists of: keys, labels, classes, split, the size in bytes of each file, and how pictures are drawn if they are drawn."
+    parts = [data.keys, data.labels, data.vocab, data.train, [_size_of(o) for o in data.items], getattr(data.open_item, 'keywords', None)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 ImageLabels.subset,ImageLabels.fingerprint = subset,fingerprint

@@ -1,0 +1,98 @@
+"""How good are the regions? The table of stages (single map, oracle, erase steps, pseudo masks) for any source, over several seeds.
+
+    python benchmarks/quality.py creatures --seeds 0 1 2 --steps 4
+    python benchmarks/quality.py path/to/VOCdevkit --seeds 0 1 2 --steps 4 --name stamps
+
+Writes benchmarks/results/quality-NAME.md and .json: mean and spread, with the command, the machine and the date.
+Runs are kept in --runs and carry on where they stopped; true masks are used to score and for nothing else.
+"""
+import argparse, json, os, platform, shlex, sys, time
+from pathlib import Path
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('source', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
+    p.add_argument('--seeds', type=int, nargs='+', default=[0,1,2])
+    p.add_argument('--recipe', default=None)
+    p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
+    p.add_argument('--runs', type=Path, default=Path('runs/quality'), help='folder for the runs')
+    p.add_argument('--images', type=int, default=400, help='creatures to draw for each seed')
+    p.add_argument('--truth', type=Path, default=None, help='folder of true masks, if the source has none')
+    p.add_argument('--results', type=Path, default=HERE/'results')
+    p.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the recipe, e.g. steps=4 threshold=.6')
+    p.add_argument('--steps', type=int, default=None)
+    return p.parse_args()
+
+def cpu_name():
+    "The processor's name as the system gives it"
+    try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
+    except (OSError, StopIteration): return platform.processor() or platform.machine()
+
+def machine():
+    "The machine in words"
+    import torch
+    gpu = f', {torch.cuda.get_device_name(0)}' if torch.cuda.is_available() else ''
+    return f'{cpu_name()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}{gpu}'
+
+def run_seed(args, seed):
+    "Mine with one seed; the stages' figures by name"
+    from ae_erasing.core import erase_loop, read_recipe
+    from ae_erasing.data import get_data
+    from ae_erasing.masks import score_run, truth_folder, write_masks
+    drawn = args.source=='creatures'
+    data = get_data('creatures', n=args.images, n_valid=args.images//8, size=96, seed=seed) if drawn else get_data(args.source)
+    over = dict(o.split('=', 1) for o in args.set)
+    recipe = read_recipe(args.recipe or ('creatures' if drawn else 'photos'), seed=seed, **({'steps':args.steps} if args.steps else {}), **over)
+    out = args.runs/f'{args.name or data.name}-{seed}'
+    mining = erase_loop(data, out, recipe)
+    share = write_masks(mining, progress=False)['share']
+    card = score_run(mining, truth_folder(args.truth, mining) if args.truth else None)
+    card.save(out)
+    mining.plot(n=8).savefig(out/'steps.png', dpi=80)
+    stages = {s.stage:dict(miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
+        ious=[round(float(v), 4) for v in s.score.ious]) for s in card.stages}
+    return data,recipe,stages,dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share)
+
+def table(runs):
+    "The stages in rows: mean over the seeds, and half the distance from the lowest to the highest"
+    def cell(stage, k):
+        v = np.array([r[stage][k] for r in runs])
+        return f'{v.mean():.3f} ± {np.ptp(v)/2:.3f}'
+    rows = ['| stage | threshold | mIoU | precision | recall | ignored |', '|---|---|---|---|---|---|']
+    for s in runs[0]:
+        th = sorted({r[s]['threshold'] for r in runs})
+        rows.append(f'| {s} | {", ".join(f"{t:.2f}" for t in th)} ({runs[0][s]["chosen"]}) | ' + ' | '.join(cell(s, k) for k in ('miou','precision','recall','ignored')) + ' |')
+    return '\n'.join(rows)
+
+def main():
+    args = parse()
+    done = []
+    for seed in args.seeds:
+        print(f'-- seed {seed}', flush=True)
+        data,recipe,stages,steps = run_seed(args, seed)
+        done.append((seed, stages, steps))
+    name = args.name or data.name
+    command = 'python benchmarks/quality.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
+    text = f'''# Quality of regions: {name}
+
+{len(data.train_idxs)} training images, {len(data.vocab)} classes, recipe `{recipe.name}`, seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
+mIoU over the classes that occur, background among them; precision and recall are means over the object classes.
+Image labels were used, as they are in training; no saliency, no CRF. *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
+
+{table([s for _,s,_ in done])}
+
+| step | ''' + ' | '.join(f'seed {s}: loss, believed, area' for s,_,_ in done) + ' |\n|---' + '|---'*len(done) + '|\n' + '\n'.join(
+        f'| {t+1} | ' + ' | '.join(f'{d["loss"][t]:.3f}, {d["believed"][t]:.2f}, {d["area"][t]:.1%}' for _,_,d in done) + ' |' for t in range(len(done[0][2]['loss']))) + f'''
+
+`{command}`
+{machine()}; {time.strftime('%Y-%m-%d')}; {sum(sum(d['seconds']) for _,_,d in done)/len(done):.0f} s a seed.
+'''
+    args.results.mkdir(parents=True, exist_ok=True)
+    (args.results/f'quality-{name}.md').write_text(text)
+    (args.results/f'quality-{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), recipe=vars(recipe), runs=[dict(seed=s, stages=st, steps=d) for s,st,d in done]), indent=1))
+    print(text)
+
+if __name__=='__main__': main()
