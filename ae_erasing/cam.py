@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from .data import AEError, ImageLabels
 from .learner import CAMNet
 
-# %% ../nbs/03_cam.ipynb #cam-009
+# %% ../nbs/03_cam.ipynb #cam-010
 def class_maps(
     model:CAMNet, # In `eval` mode, or statistics of the batch leak into the maps
     x:torch.Tensor, # Batch, (N,3,H,W), normalised
@@ -37,7 +37,7 @@ def class_maps(
         total = total + (m if m.shape[-2:]==finest else F.interpolate(m, finest, mode='bilinear', align_corners=False))
     return total/len(views),logits/len(views)
 
-# %% ../nbs/03_cam.ipynb #cam-014
+# %% ../nbs/03_cam.ipynb #cam-015
 def normalise(
     maps:torch.Tensor, # (...,h,w)
 )->torch.Tensor: # The same shape, in [0,1]; all 0 where nothing speaks for the class
@@ -45,7 +45,7 @@ def normalise(
     maps = maps.clamp(min=0)
     return maps/maps.amax((-2,-1), keepdim=True).clamp(min=1e-6)
 
-# %% ../nbs/03_cam.ipynb #cam-017
+# %% ../nbs/03_cam.ipynb #cam-018
 def write_whole(
     path:Path, # Where the file shall be
     save:callable, # Takes a path and writes the file there
@@ -56,7 +56,7 @@ def write_whole(
     save(part)
     part.replace(path)
 
-# %% ../nbs/03_cam.ipynb #cam-018
+# %% ../nbs/03_cam.ipynb #cam-019
 from PIL.PngImagePlugin import PngInfo
 
 def write_maps(
@@ -79,7 +79,7 @@ def read_maps(
         n = int(im.text['maps'])
         return np.array(im).reshape(n, im.height//max(n,1), im.width) if n else np.zeros((0,1,1), np.uint8), np.array([float(s) for s in im.text['scores'].split()]), tuple(int(s) for s in im.text['size'].split())
 
-# %% ../nbs/03_cam.ipynb #cam-021
+# %% ../nbs/03_cam.ipynb #cam-022
 def enlarge(
     maps:np.ndarray, # uint8 (L,h,w)
     size:tuple, # (width, height)
@@ -89,7 +89,7 @@ def enlarge(
     big = F.interpolate(torch.from_numpy(np.ascontiguousarray(maps))[None].float(), size[::-1], mode='bilinear', align_corners=False)[0]
     return big.round().to(torch.uint8).numpy()
 
-# %% ../nbs/03_cam.ipynb #cam-024
+# %% ../nbs/03_cam.ipynb #cam-025
 def view_size(
     size:tuple, # (width, height) of an image
     side:int, # Wanted geometric mean of the sides

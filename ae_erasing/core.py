@@ -85,7 +85,7 @@ def read_recipe(
         raise AEError(f'loss {r.loss!r}, schedule {r.schedule!r}, optimizer {r.optimizer!r}: choose from bce, squared; one_cycle, step; adam, sgd')
     return r
 
-# %% ../nbs/05_core.ipynb #core-009
+# %% ../nbs/05_core.ipynb #core-010
 FREE = {'steps','background'}
 
 def _write_json(path, d): write_whole(path, lambda f: f.write_text(json.dumps(d, indent=1)))
@@ -122,7 +122,7 @@ def open_run(
     _write_json(js, run)
     return run
 
-# %% ../nbs/05_core.ipynb #core-011
+# %% ../nbs/05_core.ipynb #core-012
 def mean_colour(
     data:ImageLabels, # The set
     n:int=200, # Images to take it from, evenly spread over the training images
@@ -154,7 +154,7 @@ def bar(
     sys.stderr.write(f'\r{head} [{"#"*full}{"."*(24-full)}] {k}/{n} {tail}   ' + ('\r\033[K' if k>=n else ''))
     sys.stderr.flush()
 
-# %% ../nbs/05_core.ipynb #core-012
+# %% ../nbs/05_core.ipynb #core-013
 def train_step(
     data:ImageLabels, # The set
     recipe:Recipe, # The numbers
@@ -180,7 +180,7 @@ def train_step(
         else: learn.fit(recipe.epochs, lrs, cbs=ParamScheduler({'lr': lambda pct: lrs*.1**(int(pct*recipe.epochs+1e-6)//6)}))
     return learn
 
-# %% ../nbs/05_core.ipynb #core-014
+# %% ../nbs/05_core.ipynb #core-015
 def cut(
     maps:np.ndarray, # uint8 (L,h,w), normalised maps of an image's labels
     scores:np.ndarray, # (L,) in [0,1], belief in each label
@@ -191,7 +191,7 @@ def cut(
     "The regions of an image: where a map is above the threshold, for the labels that the classifier believes in."
     return (enlarge(maps, size) > round(threshold*255)) & (scores>=min_score)[:,None,None]
 
-# %% ../nbs/05_core.ipynb #core-015
+# %% ../nbs/05_core.ipynb #core-016
 def to_batch(
     data:ImageLabels, # The set
     ids:list, # Images of one shape
@@ -210,7 +210,7 @@ def to_batch(
         return x if size is None or x.shape[-2:]==size[::-1] else torch.nn.functional.interpolate(x, size[::-1], mode='bilinear', align_corners=False, antialias=True)
     return torch.cat([one(i) for i in ids]).contiguous(memory_format=torch.channels_last)
 
-# %% ../nbs/05_core.ipynb #core-016
+# %% ../nbs/05_core.ipynb #core-017
 @torch.no_grad()
 def mine_step(
     data:ImageLabels, # The set; its training images are mined
@@ -240,7 +240,7 @@ def mine_step(
             write_maps(path, normalise(m[ls]), b[ls], data.size(i, recipe.max_side))
             regions.write(i, step, cut(*read_maps(path), recipe.threshold, recipe.min_score if step>1 else 0))
 
-# %% ../nbs/05_core.ipynb #core-018
+# %% ../nbs/05_core.ipynb #core-019
 def region_mask(
     first:np.ndarray, # uint8 (L,H,W), for each label the step that first mined a pixel, 0 for none
     labels:tuple, # The image's classes
@@ -251,7 +251,7 @@ def region_mask(
     winner = rank.argmin(0)
     return np.where(rank.min(0)==255, 0, np.array(labels, dtype=np.uint8)[winner]+1).astype(np.uint8)
 
-# %% ../nbs/05_core.ipynb #core-020
+# %% ../nbs/05_core.ipynb #core-021
 def step_summary(
     data:ImageLabels, # The set
     regions:Regions, # What was mined
@@ -282,7 +282,7 @@ def fit_mask(
     "Bring a mask to another size without mixing its values."
     return mask if mask.shape==shape else np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
 
-# %% ../nbs/05_core.ipynb #core-022
+# %% ../nbs/05_core.ipynb #core-023
 def erase_loop(
     data:ImageLabels|str|Path, # The set, or a source for `get_data`
     out:str|Path, # Folder of the run; one that is there carries on
@@ -313,7 +313,7 @@ def erase_loop(
         say(step_line(t, run['steps'][str(t)]))
     return Mining(data, out)
 
-# %% ../nbs/05_core.ipynb #core-023
+# %% ../nbs/05_core.ipynb #core-024
 class _Erased:
     "Index -> what steps 1 to `upto` erased; nothing for images that are not mined; picklable"
     def __init__(self, regions, upto, max_side): store_attr()
@@ -345,7 +345,7 @@ def step_line(
     if 'miou' in d: s += f', mIoU {d["miou"]:.3f} (precision {d["precision"]:.3f}, recall {d["recall"]:.3f})'
     return s + f' ({d["seconds"]:.0f} s)'
 
-# %% ../nbs/05_core.ipynb #core-025
+# %% ../nbs/05_core.ipynb #core-026
 class Mining:
     "A run of `erase_loop`: its data, regions and figures by step; shows itself in a notebook."
     def __init__(self,
@@ -375,10 +375,10 @@ class Mining:
         head,rows = self.rows()
         tr = lambda cells,tag: '<tr>'+''.join(f'<{tag}>{c}</{tag}>' for c in cells)+'</tr>'
         fig,buf = self.plot(n=3),io.BytesIO()
-        fig.savefig(buf, dpi=70, format='png'); plt.close(fig)
-        return f'<table>{tr(head, "th")}{"".join(tr(r, "td") for r in rows)}</table><img alt="Where each step looked, and all regions, for three images" src="data:image/png;base64,{base64.b64encode(buf.getvalue()).decode()}">'
+        fig.savefig(buf, dpi=70, format='jpg', pil_kwargs=dict(quality=85)); plt.close(fig)
+        return f'<table>{tr(head, "th")}{"".join(tr(r, "td") for r in rows)}</table><img alt="Where each step looked, and all regions, for three images" src="data:image/jpeg;base64,{base64.b64encode(buf.getvalue()).decode()}">'
 
-# %% ../nbs/05_core.ipynb #core-026
+# %% ../nbs/05_core.ipynb #core-027
 CLASS_COLOURS = plt.get_cmap('tab20').colors
 
 def tint(

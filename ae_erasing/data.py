@@ -48,7 +48,10 @@ def work_size(
     if not max_side or max(size)<=max_side: return tuple(size)
     return tuple(max(1, round(s*max_side/max(size))) for s in size)
 
-def _upright_size(im): return im.size[::-1] if im.getexif().get(0x0112, 1)>=5 else im.size
+def _upright_size(im):
+    "Pillow itself turns the size of a TIFF, and of nothing else"
+    size = (im.tag_v2[256], im.tag_v2[257]) if im.format=='TIFF' else im.size
+    return size[::-1] if im.getexif().get(0x0112) in (5,6,7,8) else size
 
 def open_image(
     path:str|Path, # File that Pillow can read; of an animation, the first frame
@@ -119,11 +122,13 @@ def run_keys(
     paths:list, # Relative paths of the images
 )->list[str]: # One key an image, with `/` between folders
     "Short unique names: the stem; where stems repeat, the relative path without suffix; where those repeat too, with suffix."
-    posix = [Path(p).as_posix() for p in paths]
-    forms = [Path(p).stem for p in posix], [str(Path(p).with_suffix('').as_posix()) for p in posix], posix
-    counts = [Counter(f.casefold() for f in fs) for fs in forms]
-    first = lambda i: next((fs[i] for fs,c in zip(forms, counts) if c[fs[i].casefold()]==1), f'{posix[i]}~{i}')
-    return [first(i).replace('..', '_').lstrip('/') for i in range(len(posix))]
+    safe = lambda p: '/'.join('_' if o=='..' else o for o in p.parts if o!=p.anchor)
+    forms = [(safe(Path(p.stem)), safe(p.with_suffix('')), safe(p), f'{safe(p)}~{i}') for i,p in enumerate(map(Path, paths))]
+    longer,keys = [0]*len(forms),[f[0] for f in forms]
+    while twice := {k for k,c in Counter(k.casefold() for k in keys).items() if c>1}:
+        longer = [min(l+(k.casefold() in twice), 3) for l,k in zip(longer, keys)]
+        keys = [f[l] for f,l in zip(forms, longer)]
+    return keys
 
 # %% ../nbs/00_data.ipynb #data-022
 def read_classes(
@@ -232,7 +237,10 @@ def from_folder(
     if not folders: raise AEError(f'{path}: holds no folders; sort the images into one folder for each class, or list them in a CSV table (image,labels)')
     loose = [p.name for s in split for p in s.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
     notes = [f'{len(loose)} images lie beside the class folders and are not used: {_listed(loose)}'] if loose else []
-    rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t in folders for p in _files(d)]
+    found = [(d, t, _files(d)) for d,t in folders]
+    empty = sorted({d.name for d,_,fs in found if not fs}-{d.name for d,_,fs in found if fs})
+    if empty: notes.append(f'{len(empty)} class folders hold no images: {_listed(empty)}')
+    rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t,fs in found for p in fs]
     return from_rows(path.resolve().name, _join_same(rows), path, _beside(path, classes), None, notes)
 
 # %% ../nbs/00_data.ipynb #data-028
@@ -267,13 +275,14 @@ def from_csv(
     except UnicodeDecodeError: raise AEError(f'{path}: is not UTF-8 text; save the table as CSV, UTF-8') from None
     head = text.split('\n', 1)[0]
     sep = sep or next((s for s in ',;\t' if s in head), ',')
-    rd = csv.DictReader(text.splitlines(), delimiter=sep)
-    cols = [c.strip() for c in rd.fieldnames or []]
+    rd = csv.DictReader(text.splitlines(), delimiter=sep, strict=True)
+    try: table,cols = list(rd),[c.strip() for c in rd.fieldnames or []]
+    except csv.Error as e: raise AEError(f'{path}: line {rd.line_num} is no line of a table ({e}); is a quote left open?') from None
     for c in ('image','labels'):
         if c not in cols: raise AEError(f'{path}: has no column {c!r}, only {", ".join(map(repr, cols)) or "an empty first line"}; the first line must name the columns image,labels[,split]')
-    rd.fieldnames = cols
+    table = [dict(zip(cols, r.values())) for r in table]
     rows = [(root/r['image'].strip(), [l.strip() for l in (r['labels'] or '').split(label_delim) if l.strip()],
-        'split' not in cols or (r['split'] or '').strip().lower()=='train') for r in rd if (r['image'] or '').strip()]
+        'split' not in cols or (r['split'] or '').strip().lower()=='train') for r in table if (r['image'] or '').strip()]
     if not rows: raise AEError(f'{path}: lists no images')
     return from_rows(path.stem if path.stem!='labels' else path.resolve().parent.name, rows, root, _beside(path.parent, classes))
 
@@ -293,10 +302,10 @@ def _voc_labels(root):
     "Labels by image name, and the names of the classes, from Main or else from the XML"
     labels,names = {},set()
     for f in sorted((root/'ImageSets'/'Main').glob('*_*.txt')):
+        lines = [l.split() for l in f.read_text().splitlines() if l.strip()]
+        if any(len(l)<2 for l in lines): continue
         names.add(c := f.stem.rsplit('_', 1)[0])
-        for l in f.read_text().splitlines():
-            if not l.strip(): continue
-            stem,flag = l.split()[:2]
+        for stem,flag,*_ in lines:
             labels.setdefault(stem, set())
             if flag=='1': labels[stem].add(c)
     if names: return labels,names
@@ -330,7 +339,8 @@ def voc2012(
     rows = [(root/'JPEGImages'/f'{s}.jpg', sorted(labels[s]), t) for ss,t in ((train,True),(valid,False)) for s in ss if s in labels]
     dirs = [root/d for d in ('SegmentationClassAug','SegmentationClass') if (root/d).is_dir()]
     beside = _beside(root, classes)
-    return from_rows(f'{root.name}-{tname}' if root.name=='VOC2012' and len(train)>1000 else root.resolve().parents[1].name, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes)
+    own = next((p.name for p in (root.resolve(), *root.resolve().parents) if p.name and not p.name.startswith('VOC')), root.name)
+    return from_rows(f'{root.name}-{tname}' if root.name=='VOC2012' and len(train)>1000 else own, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes)
 
 # %% ../nbs/00_data.ipynb #data-040
 def get_data(

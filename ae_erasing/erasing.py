@@ -16,7 +16,7 @@ from fastai.vision.all import Callback, CastToTensor, Normalize, risinstance, st
 from .data import AEError, ImageLabels
 from .cam import write_whole
 
-# %% ../nbs/04_erasing.ipynb #erasing-010
+# %% ../nbs/04_erasing.ipynb #erasing-011
 def erase(
     x:torch.Tensor, # Batch of images, (N,C,H,W)
     mask:torch.Tensor, # True where to erase, (N,H,W) or (N,1,H,W)
@@ -25,11 +25,11 @@ def erase(
     "Replace the pixels of `x` under `mask`."
     mask = mask.bool()
     if mask.dim()==3: mask = mask[:,None]
-    if mask.shape[0]!=x.shape[0] or mask.shape[-2:]!=x.shape[-2:]: raise AEError(f'mask {tuple(mask.shape)} does not lie over images {tuple(x.shape)}; give one mask an image, of the same height and width')
+    if mask.shape!=(len(x),1,*x.shape[-2:]): raise AEError(f'mask {tuple(mask.shape)} does not lie over images {tuple(x.shape)}; give one mask an image, of the same height and width')
     fill = torch.as_tensor(fill, dtype=x.dtype, device=x.device)
     return torch.where(mask, fill.view(1,-1,1,1) if fill.dim() else fill, x)
 
-# %% ../nbs/04_erasing.ipynb #erasing-013
+# %% ../nbs/04_erasing.ipynb #erasing-014
 class Erasing(Callback):
     "Erase from each image of a batch the pixels of the mask that travels with it."
     order = CastToTensor.order+.5
@@ -53,7 +53,7 @@ def normalised_fill(
     fill = torch.tensor(fill)
     return (fill-norm[0].mean.flatten().cpu())/norm[0].std.flatten().cpu() if norm else fill
 
-# %% ../nbs/04_erasing.ipynb #erasing-018
+# %% ../nbs/04_erasing.ipynb #erasing-019
 def pack(
     masks:np.ndarray, # bool (L,H,W), one for each label of the image
 )->np.ndarray: # uint8 (H*ceil(L/8),W)
@@ -70,7 +70,7 @@ def unpack(
     H = a.shape[0]//max(1, -(-n//8))
     return np.stack([(a[j//8*H:(j//8+1)*H]>>(j%8))&1 for j in range(n)]).astype(bool) if n else np.zeros((0,H,a.shape[1]), bool)
 
-# %% ../nbs/04_erasing.ipynb #erasing-020
+# %% ../nbs/04_erasing.ipynb #erasing-021
 class Regions:
     "What was mined: per image, label and step, in `step_<t>/regions/<key>.png` of a run."
     def __init__(self,

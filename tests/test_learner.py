@@ -124,7 +124,7 @@ def test_vgg_weights_from_torchvision(fake_vgg, monkeypatch):
 def _vgg(name, keep=lambda k: True):
     "Weights as torchvision names them; those of the large layers take no room"
     with torch.device('meta'): sd = getattr(torchvision.models, name)(weights=None, init_weights=False).state_dict()
-    return {k:batch(*(v.shape if v.numel()<3e6 else (len(v),1))).expand(v.shape) for k,v in sd.items() if keep(k)}
+    return {k:batch(*(v.shape if v.numel()<3e6 else (len(v),1)), seed=i).expand(v.shape) for i,(k,v) in enumerate(sd.items()) if keep(k)}
 
 def _trunk(state):
     trunk = vgg16_largefov()

@@ -53,7 +53,8 @@ def same(a, b):
     "Do two runs hold the same, to the bit? Says where they don't"
     a,b = contents(a),contents(b)
     assert a.keys()==b.keys(), sorted(a.keys()^b.keys())
-    assert [k for k in a if a[k]!=b[k]] == []
+    differ = [k for k in a if a[k]!=b[k]]
+    assert not differ, differ
 
 def mask(path): return np.array(Image.open(path))
 
@@ -61,9 +62,9 @@ def mine_args(source, out, *more):
     "A `mine` command that takes seconds"
     return [str(o) for o in ('mine', source, '--out', out, '--arch', 'resnet10t', '--weights', 'no', '--size', 48, '--epochs', 1, '--steps', 1, *more)]
 
-def command(*args):
+def command(*args, program=(sys.executable, '-m', 'ae_erasing.cli')):
     "Start `ae-erasing` as a user does"
-    return subprocess.Popen([sys.executable, '-m', 'ae_erasing.cli', *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    return subprocess.Popen([*program, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 _ctx = multiprocessing.get_context('forkserver')
