@@ -52,7 +52,7 @@ def write_whole(
 ):
     "Write a file beside its place and rename it, so that a file that exists is whole."
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
+    part = path.with_name(f'.{path.name[:40]}.part')
     save(part)
     part.replace(path)
 

@@ -22,7 +22,7 @@ def _device(name):
     if name is None: return None
     import torch
     from ae_erasing.data import AEError
-    try: torch.empty(1, device=name)
+    try: torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError): raise AEError(f'--device {name}: is not there; this machine has {"cuda, " if torch.cuda.is_available() else ""}cpu') from None
     return torch.device(name)
 
@@ -46,7 +46,7 @@ def _mine(data, out, recipe, device, fresh, verbose=True):
 # %% ../nbs/10_cli.ipynb #cli-008
 @app.command()
 def mine(
-    source:str=typer.Argument(help='A folder of class folders, a CSV table (image,labels[,split]), a VOC devkit, or "creatures".'),
+    source:str=typer.Argument(metavar='SOURCE', help='A folder of class folders, a CSV table (image,labels[,split]), a VOC devkit, or "creatures".'),
     out:Path=typer.Option(help='Folder of the run; a run that is there carries on.'),
     recipe:Optional[str]=typer.Option(None, help='creatures, photos or voc2012; photos unless SOURCE is "creatures".'),
     steps:Optional[int]=typer.Option(None, help='Erase steps.'),
@@ -65,7 +65,8 @@ def mine(
     from ae_erasing.data import AEError, get_data
     from ae_erasing.core import read_recipe
     r = read_recipe(recipe or ('creatures' if source=='creatures' else 'photos'), steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed)
-    if size: r = read_recipe(r.name, **{**_changed(r), 'size':size, 'mine_size':round(r.mine_size*size/r.size)})
+    if size is not None: r = read_recipe(r.name, **{**_changed(r), 'size':size, 'mine_size':round(r.mine_size*size/r.size)})
+    if Path(source).is_dir() and Path(source).resolve() in out.resolve().parents: raise AEError(f'--out {out}: lies among the images of {source} and would be taken for some of them; choose a folder elsewhere')
     if label_delim and not Path(source).is_file(): raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
     device = _device(device)
     kwargs = dict(label_delim=label_delim) if label_delim else {}
@@ -80,7 +81,7 @@ def _changed(r):
 # %% ../nbs/10_cli.ipynb #cli-010
 @app.command()
 def score(
-    run:Path=typer.Argument(help='Folder of a run.'),
+    run:Path=typer.Argument(metavar='RUN', help='Folder of a run.'),
     truth:Optional[Path]=typer.Option(None, help='Folder of true masks, PNGs named like the images; not needed for creatures and devkits.'),
 ):
     "Score the stages of a run against true masks; writes score.json and score.md into the run."
@@ -97,7 +98,7 @@ def score(
 # %% ../nbs/10_cli.ipynb #cli-012
 @app.command()
 def info(
-    run:Path=typer.Argument(help='Folder of a run.'),
+    run:Path=typer.Argument(metavar='RUN', help='Folder of a run.'),
 ):
     "What a run was made with and how far it has come."
     from ae_erasing.core import read_run, step_line
@@ -142,9 +143,12 @@ def main(
     args:list=None, # Instead of `sys.argv`
 ):
     "Entry point of `ae-erasing`: runs a command and exits."
-    from ae_erasing.data import AEError
+    for f in (sys.stdout, sys.stderr):
+        if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
     try: app(args)
-    except AEError as e: line,code = str(e),2
+    except ValueError as e:
+        if type(e).__name__!='AEError': raise
+        line,code = str(e),2
     except OSError as e: line,code = f'{e.filename or "files"}: {e.strerror or e}',2
     except (KeyboardInterrupt, SystemExit) as e:
         if isinstance(e, SystemExit) and e.code!=130: raise

@@ -64,7 +64,7 @@ def _parse(kind, text, where):
         if kind is tuple: return tuple(float(o) for o in (text if isinstance(text, (list, tuple)) else str(text).replace(',', ' ').split()))
         if kind is int and float(text)!=int(float(text)): raise ValueError
         return kind(float(text)) if kind is int else kind(text)
-    except (KeyError, ValueError, TypeError): raise AEError(f'{where}: {text!r} is not {dict(bool="yes or no", int="a whole number", float="a number", tuple="a list of numbers").get(kind.__name__, kind.__name__)}') from None
+    except (KeyError, ValueError, TypeError, OverflowError): raise AEError(f'{where}: {text!r} is not {dict(bool="yes or no", int="a whole number", float="a number", tuple="a list of numbers").get(kind.__name__, kind.__name__)}') from None
 
 def read_recipe(
     name:str='photos', # "creatures", "photos" or "voc2012"
@@ -73,14 +73,19 @@ def read_recipe(
     "The numbers of a run, from the package's `settings.ini`."
     ini = ConfigParser(inline_comment_prefixes=';')
     ini.read_string(files('ae_erasing').joinpath('settings.ini').read_text(encoding='utf-8'))
-    if name not in ini: raise AEError(f'recipe {name!r}: unknown; there are {", ".join(ini.sections())}')
+    if name not in ini.sections(): raise AEError(f'recipe {name!r}: unknown; there are {", ".join(ini.sections())}')
     kinds = {f.name:f.type for f in fields(Recipe) if f.name!='name'}
     for k in overrides:
         if k not in kinds: raise AEError(f'{k}: is no number of a recipe; did you mean {(difflib.get_close_matches(k, kinds, 1, 0) or ["steps"])[0]!r}?')
     values = {**ini[name], **{k:v for k,v in overrides.items() if v is not None}}
     r = Recipe(name, **{k:_parse(kind, values[k], k) for k,kind in kinds.items()})
-    for k,lo,hi in (('threshold',0,1),('min_score',0,1),('background',0,1),('min_scale',.01,1),('steps',1,99),('epochs',1,9999),('size',32,4096),('mine_size',32,4096),('bs',1,4096)):
+    for k,lo,hi in (('threshold',0,1),('min_score',0,1),('background',0,1),('min_scale',.01,1),('steps',1,99),('epochs',1,9999),('size',32,4096),('mine_size',32,4096),('bs',1,4096),
+        ('lr',0,1000),('head_lr',0,1000),('wd',0,1000),('max_side',32,10**6),('seed',0,2**32-1)):
         if not lo<=getattr(r, k)<=hi: raise AEError(f'{k}: {getattr(r, k)} is outside {lo} to {hi}')
+    for k in ('output_stride','mine_stride'):
+        if getattr(r, k) not in (8,16,32): raise AEError(f'{k}: {getattr(r, k)} is not 8, 16 or 32')
+    if not r.scales or not all(.1<=s<=10 for s in r.scales): raise AEError(f'scales: {r.scales} are not one or more numbers from .1 to 10')
+    if len(r.fill) not in (0,3) or not all(0<=c<=1 for c in r.fill): raise AEError(f'fill: {r.fill} is no colour; give r, g and b from 0 to 1, or nothing for the mean')
     if r.loss not in ('bce','squared') or r.schedule not in ('one_cycle','step') or r.optimizer not in ('adam','sgd'):
         raise AEError(f'loss {r.loss!r}, schedule {r.schedule!r}, optimizer {r.optimizer!r}: choose from bce, squared; one_cycle, step; adam, sgd')
     return r
@@ -102,17 +107,19 @@ def open_run(
     out,js = Path(out),Path(out)/'run.json'
     try: out.mkdir(parents=True, exist_ok=True); probe = out/'.probe'; probe.touch(); probe.unlink()
     except OSError as e: raise AEError(f'{out}: cannot be written to ({e.strerror}); choose another folder') from None
-    if fresh and js.exists():
-        for p in (*out.glob('step_*'), out/'masks'): shutil.rmtree(p, ignore_errors=True)
-        for p in (js, out/'score.json', out/'score.md', out/'report.html'): p.unlink(missing_ok=True)
+    begun = js.exists()
+    if fresh and begun:
+        _write_json(js, {})
+        for p in (*(p for p in out.glob('step_*') if p.name[5:].isdigit()), out/'masks'): shutil.rmtree(p, ignore_errors=True)
+        for n in ('score.json','score.md','report.html','steps.png','masks.png'): (out/n).unlink(missing_ok=True)
     now = dict(data=dict(name=data.name, fingerprint=data.fingerprint(), images=len(data), vocab=list(data.vocab), notes=list(data.notes), source=data.source), recipe=asdict(recipe))
-    if not js.exists():
+    run = read_run(out) if begun and not fresh else None
+    if run is None or not (run['steps'] or any(out.glob('step_*/model.safetensors'))):
         others = [p.name for p in out.iterdir() if not p.name.startswith('.')]
-        if others: raise AEError(f'{out}: holds other files ({others[0]}) and no run; choose a new folder')
+        if others and not begun: raise AEError(f'{out}: holds other files ({others[0]}) and no run; choose a new folder')
         run = dict(ae_erasing=__version__, versions=_versions(), started=time.strftime('%Y-%m-%d %H:%M'), **now, steps={})
         _write_json(js, run)
         return run
-    run = read_run(out)
     if run['data']['fingerprint']!=now['data']['fingerprint']:
         raise AEError(f'{out}: holds a run of other data ({run["data"]["name"]}, {run["data"]["images"]} images, not {data.name}, {len(data)}); choose another folder, or start over with --fresh')
     was = {k:tuple(v) if isinstance(v, list) else v for k,v in run['recipe'].items()}
@@ -178,6 +185,8 @@ def train_step(
     with learn.no_bar(), learn.no_logging():
         if recipe.schedule=='one_cycle': learn.fit_one_cycle(recipe.epochs, lrs)
         else: learn.fit(recipe.epochs, lrs, cbs=ParamScheduler({'lr': lambda pct: lrs*.1**(int(pct*recipe.epochs+1e-6)//6)}))
+    loss = float(learn.recorder.values[-1][0])
+    if not np.isfinite(loss): raise AEError(f'step {step}: the loss has become {loss}; lower lr and head_lr, then start again')
     return learn
 
 # %% ../nbs/05_core.ipynb #core-015
@@ -355,7 +364,7 @@ class Mining:
         self.data,self.out = data,Path(out)
         self.run = read_run(out)
         self.recipe = Recipe(**{k:tuple(v) if isinstance(v, list) else v for k,v in self.run['recipe'].items()})
-        self.regions,self.steps = Regions(out, data),[self.run['steps'][str(t)] for t in range(1, len(self.run['steps'])+1)]
+        self.regions,self.steps = Regions(out, data),[self.run['steps'][str(t)] for t in range(1, min(len(self.run['steps']), self.recipe.steps)+1)]
     @property
     def mined(self): return [i for i in self.data.train_idxs if self.data.labels[i]]
     def maps(self, i, step): return read_maps(self.out/f'step_{step}'/'maps'/f'{self.data.keys[i]}.png')
@@ -442,5 +451,8 @@ def read_run(
     "The record of a run."
     js = Path(out)/'run.json'
     if not js.is_file(): raise AEError(f'{out}: holds no run (no run.json); give the folder that was --out')
-    try: return json.loads(js.read_text())
-    except ValueError: raise AEError(f'{js}: is damaged; choose a new folder, or start over with --fresh') from None
+    try:
+        run = json.loads(js.read_text())
+        run['data']['fingerprint'],run['recipe']['name'],run['steps'].items()
+        return run
+    except (ValueError, KeyError, TypeError, AttributeError): raise AEError(f'{js}: is damaged; choose a new folder, or start over with --fresh') from None

@@ -245,14 +245,14 @@ def save_cam_model(
     path:str|Path, # A .safetensors
 ):
     "Write a learner's weights, and what is needed to build its model again."
-    save_file({k:v.contiguous() for k,v in learn.model.state_dict().items()}, path, metadata=cam_metadata(learn))
+    save_file({k:v.contiguous() for k,v in learn.model.state_dict().items()}, path, metadata=dict(model=json.dumps(cam_metadata(learn))))
 
 def load_cam_model(
     path:str|Path, # A safetensors file with `cam_metadata`
     output_stride:int=None, # 8, 16 or 32; None is as trained
 )->tuple[CAMNet,dict]: # The model, and its arch, n_out, output_stride, stats and vocab
     "Build a model from its file."
-    with safe_open(path, 'pt') as f: meta = dict(f.metadata() or {})
+    with safe_open(path, 'pt') as f: meta = json.loads((f.metadata() or {}).get('model', '{}'))
     if 'arch' not in meta: raise AEError(f'{path}: holds weights without a word on their model; give a model.safetensors of a run')
     meta.update(n_out=int(meta['n_out']), output_stride=output_stride or int(meta['output_stride']), stats=json.loads(meta['stats']), vocab=json.loads(meta['vocab']))
     model,_ = cam_model(meta['arch'], meta['n_out'], False, meta['output_stride'])
