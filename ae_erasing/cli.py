@@ -27,6 +27,11 @@ def _device(name):
     return torch.device(name)
 
 # %% ../nbs/10_cli.ipynb #cli-007
+def _save_figure(fig, path):
+    from matplotlib import pyplot as plt
+    fig.savefig(path, dpi=80)
+    plt.close(fig)
+
 def _mine(data, out, recipe, device, fresh, verbose=True):
     "Run the loop, write the masks, say where they are"
     from ae_erasing.core import erase_loop
@@ -38,8 +43,7 @@ def _mine(data, out, recipe, device, fresh, verbose=True):
     report = write_masks(mining, progress=verbose)
     for w in report['warnings']: typer.echo(f'  warning: {w}')
     typer.echo(f'masks: {report["images"]} in {report["folder"]} (background {report["share"]["background"]:.0%}, unsure {report["share"]["unsure"]:.0%} of the pixels)')
-    fig = mining.plot(n=6)
-    fig.savefig(out/'steps.png', dpi=80)
+    _save_figure(mining.plot(n=6), out/'steps.png')
     typer.echo(f'picture of the steps: {out/"steps.png"}')
     return mining
 
@@ -132,7 +136,7 @@ def demo(
     mining = _mine(data, out, read_recipe('creatures', seed=seed), None, fresh)
     card = score_run(mining)
     card.save(out)
-    plot_masks(mining, n=6).savefig(out/'masks.png', dpi=80)
+    _save_figure(plot_masks(mining, n=6), out/'masks.png')
     typer.echo('\n'+card.to_markdown())
     typer.echo('\nlook at:')
     for f,what in (('steps.png','where each step looked, and the regions'),('masks.png','images, pseudo masks, truth'),('masks','the masks themselves'),('score.md','the table above')):
@@ -145,7 +149,7 @@ def main(
     "Entry point of `ae-erasing`: runs a command and exits."
     for f in (sys.stdout, sys.stderr):
         if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
-    try: app(args)
+    try: app(args, prog_name='ae-erasing')
     except ValueError as e:
         if type(e).__name__!='AEError': raise
         line,code = str(e),2

@@ -6,8 +6,8 @@ Docs: https://ae-erasing.github.io/ae_erasing/data.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'open_image', 'image_size', 'ImageLabels', 'subset',
-           'fingerprint', 'run_keys', 'read_classes', 'from_rows', 'from_folder', 'from_csv', 'open_mask',
-           'find_devkit', 'voc2012', 'get_data', 'image_dls']
+           'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'from_rows', 'from_folder', 'from_csv',
+           'open_mask', 'find_devkit', 'voc2012', 'get_data', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #data-002
 import csv, difflib, hashlib, json, os, re
@@ -31,7 +31,7 @@ class AEError(ValueError):
 def _to_rgb(im):
     if im.mode in ('I', 'I;16', 'I;16B', 'I;16L', 'F'):
         a = np.asarray(im, dtype=np.float32)
-        top = 255. if a.max()<=255 else 65535.
+        top = 1. if im.mode=='F' and a.max()<=1 else 255. if a.max()<=255 else 65535.
         im = Image.fromarray((a.clip(0, top)*(255/top)).astype(np.uint8))
     if im.mode in ('RGBA', 'LA', 'PA') or 'transparency' in im.info:
         im = im.convert('RGBA')
@@ -118,19 +118,34 @@ def fingerprint(
 ImageLabels.subset,ImageLabels.fingerprint = subset,fingerprint
 
 # %% ../nbs/00_data.ipynb #data-019
+def show_images_with_labels(
+    data:ImageLabels, # Any set
+    n:int=8, # How many, evenly spread
+    imsize:float=1.5, # Inches an image
+):
+    "A grid of images with the names of what is in them."
+    idxs = np.linspace(0, len(data)-1, min(n, len(data))).round().astype(int)
+    for i,ax in zip(idxs, get_grid(len(idxs), imsize=imsize)): show_image(data.image(i, 256), ctx=ax, title=', '.join(data.vocab[k] for k in data.labels[i]) or 'none')
+
+ImageLabels.show = show_images_with_labels
+
+# %% ../nbs/00_data.ipynb #data-022
 def run_keys(
     paths:list, # Relative paths of the images
 )->list[str]: # One key an image, with `/` between folders
     "Short unique names: the stem; where stems repeat, the relative path without suffix; where those repeat too, with suffix."
-    safe = lambda p: '/'.join('_' if o=='..' else o for o in p.parts if o!=p.anchor)
-    forms = [(safe(Path(p.stem)), safe(p.with_suffix('')), safe(p), f'{safe(p)}~{i}') for i,p in enumerate(map(Path, paths))]
+    safe = lambda *parts: '/'.join('_' if o in ('.','..') else o for o in parts)
+    def names(i, p):
+        folders = [o for o in p.parts[:-1] if o!=p.anchor]
+        return safe(p.stem),safe(*folders, p.stem),safe(*folders, p.name),f'{safe(*folders, p.name)}~{i}'
+    forms = [names(i, Path(p)) for i,p in enumerate(paths)]
     longer,keys = [0]*len(forms),[f[0] for f in forms]
     while twice := {k for k,c in Counter(k.casefold() for k in keys).items() if c>1}:
         longer = [min(l+(k.casefold() in twice), 3) for l,k in zip(longer, keys)]
         keys = [f[l] for f,l in zip(forms, longer)]
     return keys
 
-# %% ../nbs/00_data.ipynb #data-022
+# %% ../nbs/00_data.ipynb #data-025
 def read_classes(
     path:str|Path, # Text file, one class a line; `# name` keeps a number for a class without images
 )->list[str]: # The lines, stripped
@@ -159,7 +174,7 @@ def _fix_vocab(found, classes, where):
         if n not in names: fail(n, 'is in the data but not in this list', set(names)-found or set(names))
     return names
 
-# %% ../nbs/00_data.ipynb #data-025
+# %% ../nbs/00_data.ipynb #data-028
 def _look(path):
     "What is wrong with a file, and a digest of what it holds"
     try:
@@ -212,7 +227,7 @@ def _rel(p, root):
     try: return p.relative_to(root).as_posix()
     except ValueError: return p.as_posix()
 
-# %% ../nbs/00_data.ipynb #data-027
+# %% ../nbs/00_data.ipynb #data-030
 IMAGE_SUFFIXES = {'.jpg','.jpeg','.png','.webp','.bmp','.tif','.tiff','.gif','.ppm'}
 NEGATIVES = {'_none','none','background','negative','negatives'}
 SPLITS = {'train':True, 'training':True, 'val':False, 'valid':False, 'validation':False, 'test':False}
@@ -232,18 +247,20 @@ def from_folder(
     path = _check_dir(path)
     tops = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(('.','__')))
     split = {p:SPLITS[p.name.lower()] for p in tops if p.name.lower() in SPLITS}
+    odd = [p.name for p in tops if p not in split] if any(split.values()) else []
     if len(split)<len(tops) or not any(split.values()): split = {path:True}
     folders = [(d,t) for s,t in split.items() for d in sorted(s.iterdir()) if d.is_dir() and not d.name.startswith(('.','__'))]
     if not folders: raise AEError(f'{path}: holds no folders; sort the images into one folder for each class, or list them in a CSV table (image,labels)')
     loose = [p.name for s in split for p in s.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
     notes = [f'{len(loose)} images lie beside the class folders and are not used: {_listed(loose)}'] if loose else []
+    if odd: notes.append(f'beside train and valid there is {_listed(odd)}: all of them are taken for classes')
     found = [(d, t, _files(d)) for d,t in folders]
     empty = sorted({d.name for d,_,fs in found if not fs}-{d.name for d,_,fs in found if fs})
     if empty: notes.append(f'{len(empty)} class folders hold no images: {_listed(empty)}')
     rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t,fs in found for p in fs]
     return from_rows(path.resolve().name, _join_same(rows), path, _beside(path, classes), None, notes)
 
-# %% ../nbs/00_data.ipynb #data-028
+# %% ../nbs/00_data.ipynb #data-031
 def _beside(path, classes):
     "`classes`, or the list that lies beside the data"
     if classes is not None: return classes
@@ -260,7 +277,7 @@ def _join_same(rows):
         out += [(g[0][0], [l for _,ls in g for l in ls], t) for g in kinds.values()]
     return out
 
-# %% ../nbs/00_data.ipynb #data-032
+# %% ../nbs/00_data.ipynb #data-035
 def from_csv(
     path:str|Path, # Table with the columns `image`, `labels` and perhaps `split`
     classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is alphabetical, or `classes.txt` beside the table
@@ -286,14 +303,16 @@ def from_csv(
     if not rows: raise AEError(f'{path}: lists no images')
     return from_rows(path.stem if path.stem!='labels' else path.resolve().parent.name, rows, root, _beside(path.parent, classes))
 
-# %% ../nbs/00_data.ipynb #data-035
+# %% ../nbs/00_data.ipynb #data-038
 def open_mask(
     path:str|Path, # PNG, indexed or grey
 )->np.ndarray: # uint8 (H,W)
     "The values of a mask file, as they are."
     with Image.open(path) as im:
         if im.mode not in ('P','L','1','I;16','I'): raise AEError(f'{path}: is a {im.mode} picture, not a mask of class numbers; save it indexed (mode P) or grey (mode L)')
-        return np.array(im).astype(np.uint8)
+        a = np.array(im)
+        if a.max()>255: raise AEError(f'{path}: holds the value {a.max()}, and a mask ends at 255 (ignore); save it with 8 bits')
+        return a.astype(np.uint8)
 
 def _voc_truth(item, dirs):
     return next((open_mask(f) for d in dirs if (f := d/f'{item.stem}.png').exists()), None)
@@ -321,7 +340,7 @@ def find_devkit(
     path = Path(path)
     return next((p for p in (path, *sorted(path.glob('VOC*'), reverse=True), *sorted(path.glob('VOCdevkit/VOC*'), reverse=True)) if (p/'ImageSets').is_dir() and (p/'JPEGImages').is_dir()), None)
 
-# %% ../nbs/00_data.ipynb #data-036
+# %% ../nbs/00_data.ipynb #data-039
 def voc2012(
     path:str|Path, # Folder in VOC's layout: VOCdevkit, VOC2012 or the one that holds them
     classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is `classes.txt` there, or alphabetical as in VOC
@@ -342,7 +361,7 @@ def voc2012(
     own = next((p.name for p in (root.resolve(), *root.resolve().parents) if p.name and not p.name.startswith('VOC')), root.name)
     return from_rows(f'{root.name}-{tname}' if root.name=='VOC2012' and len(train)>1000 else own, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes)
 
-# %% ../nbs/00_data.ipynb #data-040
+# %% ../nbs/00_data.ipynb #data-043
 def get_data(
     source:str|Path|ImageLabels, # "creatures", a folder of class folders, a CSV table, a VOC devkit, or a record
     classes:list|str|Path|None=None, # Order of the classes
@@ -363,12 +382,12 @@ def get_data(
     used = {k for ls in data.labels for k in ls}
     return replace(data, source=dict(source=str(path.resolve()), classes=[c if k in used else f'# {c}' for k,c in enumerate(data.vocab)], **kwargs))
 
-# %% ../nbs/00_data.ipynb #data-043
+# %% ../nbs/00_data.ipynb #data-046
 def _image(i, data, max_side): return PILImage.create(data.image(i, max_side))
 def _mask(i, erased): return PILMask.create(Image.fromarray(erased(i).astype(np.uint8)))
 def _names(i, data): return [data.vocab[k] for k in data.labels[i]]
 
-# %% ../nbs/00_data.ipynb #data-044
+# %% ../nbs/00_data.ipynb #data-047
 def _for_split(tfm, split_idx):
     tfm.split_idx = split_idx
     return tfm

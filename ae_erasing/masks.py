@@ -46,11 +46,19 @@ def map_background(
     high = np.zeros(size[::-1], np.uint8)
     for t in range(1, (upto or len(mining.steps))+1 if mining.data.labels[i] else 1):
         maps,scores,size = mining.maps(i, t)
-        keep = maps[scores>=(mining.recipe.min_score if t>1 else 0)]
+        keep = maps[scores>=mining.least(i, t)]
         if len(keep): high = np.maximum(high, enlarge(keep, size).max(0))
     return high <= round(below*255)
 
 # %% ../nbs/06_masks.ipynb #masks-012
+def _names_of(mining, i):
+    "Names a file about image `i` may have: its key, and its bare name unless another image has it too"
+    key = mining.data.keys[i]
+    bare = [Path(key).name, Path(key).stem]
+    alike = sum(Path(k).stem==bare[1] for k in mining.data.keys) if '/' in key or bare[0]!=bare[1] else 1
+    return [key, *(bare if alike==1 else [])]
+
+# %% ../nbs/06_masks.ipynb #masks-013
 def saliency_background(
     saliency:str|Path|Callable, # Folder of grey pictures named like the images, or index -> (H,W) values of any scale
     mining:Mining, # A run
@@ -62,13 +70,13 @@ def saliency_background(
     if callable(saliency): s = np.asarray(saliency(i), dtype=np.float32)
     else:
         key = mining.data.keys[i]
-        path = next((p for n in (key, Path(key).name) for e in ('.png','.jpg') if (p := Path(saliency)/f'{n}{e}').exists()), None)
+        path = next((p for n in _names_of(mining, i) for e in ('.png','.jpg') if (p := Path(saliency)/f'{n}{e}').exists()), None)
         if path is None: raise AEError(f'{saliency}: has no saliency map for {key}; there should be {key}.png')
         with Image.open(path) as im: s = np.asarray(im if im.mode.startswith(('I','F')) else im.convert('L'), dtype=np.float32)
     if s.shape!=(h,w): s = np.asarray(Image.fromarray(s).resize((w,h), Image.Resampling.BILINEAR))
     return s < below*max(float(s.max()), 1e-6)
 
-# %% ../nbs/06_masks.ipynb #masks-015
+# %% ../nbs/06_masks.ipynb #masks-016
 def image_mask(
     mining:Mining, # A run
     i:int, # Index of an image that was mined
@@ -84,7 +92,7 @@ def image_mask(
     mask = pseudo_mask(mining.regions.union(i, T), labels, bg)
     return mask if mask.shape==size[::-1] else np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
 
-# %% ../nbs/06_masks.ipynb #masks-018
+# %% ../nbs/06_masks.ipynb #masks-019
 def voc_palette()->list: # 768 numbers: r, g, b for each of 256 values
     "The palette of PASCAL VOC: bits 0, 3 and 6 of the number make the red, 1, 4 and 7 the green, 2 and 5 the blue, from the highest bit down."
     bit = lambda v,j: v>>j & 1
@@ -99,7 +107,7 @@ def save_mask(
     im.putpalette(voc_palette())
     write_whole(Path(path), lambda f: im.save(f, 'PNG', optimize=True))
 
-# %% ../nbs/06_masks.ipynb #masks-021
+# %% ../nbs/06_masks.ipynb #masks-022
 def write_masks(
     mining:Mining, # A run
     out:str|Path=None, # Folder; None is `masks` in the run
@@ -121,7 +129,7 @@ def write_masks(
     if share[0]<.05: warn.append(f'only {share[0]:.1%} of all pixels are background: raise the background threshold')
     return dict(folder=str(out), images=len(idxs), share={n:round(float(share[v]), 4) for v,n in sorted(names.items())}, warnings=warn)
 
-# %% ../nbs/06_masks.ipynb #masks-024
+# %% ../nbs/06_masks.ipynb #masks-025
 def _check_truth(mining, truth, n=200):
     "Do the true masks speak of the classes that the images are labelled with?"
     seen,odd = 0,0
@@ -133,7 +141,7 @@ def _check_truth(mining, truth, n=200):
     if not seen: raise AEError(f'{mining.data.name}: no true mask for any of the images; give --truth, a folder of PNG masks named like the images')
     if odd>seen/2: raise AEError(f'{mining.data.name}: {odd} of {seen} true masks hold classes their images are not labelled with; are the classes in the same order? give --classes when mining')
 
-# %% ../nbs/06_masks.ipynb #masks-025
+# %% ../nbs/06_masks.ipynb #masks-026
 def cam_sweep(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
@@ -151,7 +159,7 @@ def cam_sweep(
         sweep.add(t, winner, score)
     return sweep
 
-# %% ../nbs/06_masks.ipynb #masks-026
+# %% ../nbs/06_masks.ipynb #masks-027
 def score_run(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
@@ -173,7 +181,7 @@ def score_run(
         card.add('pseudo masks', scores(score_folder(mining.out/'masks', lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), saliency=saliency)
     return card
 
-# %% ../nbs/06_masks.ipynb #masks-029
+# %% ../nbs/06_masks.ipynb #masks-030
 def truth_folder(
     folder:str|Path, # PNGs named like the images, or like their keys in the run
     mining:Mining, # A run
@@ -183,12 +191,11 @@ def truth_folder(
     if not folder.is_dir(): raise AEError(f'{folder}: is no folder; give the one that holds the true masks')
     if (mining.out/'masks').exists() and folder.resolve()==(mining.out/'masks').resolve(): raise AEError(f'{folder}: holds the masks of the run itself; give the folder of the true masks')
     def find(i):
-        key = mining.data.keys[i]
-        path = next((p for n in (key, Path(key).name, Path(key).stem) if (p := folder/f'{n}.png').is_file()), None)
+        path = next((p for n in _names_of(mining, i) if (p := folder/f'{n}.png').is_file()), None)
         return open_mask(path) if path else None
     return find
 
-# %% ../nbs/06_masks.ipynb #masks-032
+# %% ../nbs/06_masks.ipynb #masks-033
 def plot_masks(
     mining:Mining, # A run
     idxs:list=None, # Images; None takes some evenly

@@ -51,7 +51,8 @@ def run_seed(args, seed):
     share = write_masks(mining, progress=False)['share']
     card = score_run(mining, truth_folder(args.truth, mining) if args.truth else None)
     card.save(out)
-    mining.plot(n=8).savefig(out/'steps.png', dpi=80)
+    fig = mining.plot(n=8)
+    fig.savefig(out/'steps.png', dpi=80)
     stages = {s.stage:dict(miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
         ious=[round(float(v), 4) for v in s.score.ious]) for s in card.stages}
     return data,recipe,stages,dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share)

@@ -425,6 +425,12 @@ def test_trainaug_goes_before_train(tmp_path):
     (root/'ImageSets'/'Segmentation'/'trainaug.txt').write_text('2007_1\n2007_3\n')
     assert {k for k,(_,t) in by_key(voc2012(root)).items() if t}=={'2007_1','2007_3'}
 
+def test_segmentation_lists_go_before_those_of_classification(tmp_path):
+    "VOC's Main lists hold images that have no masks"
+    root = devkit(tmp_path/'VOC2012', ROWS, lists='Main')
+    (root/'ImageSets'/'Segmentation'/'train.txt').write_text('2007_1\n2007_2\n')
+    assert set(by_key(voc2012(root)))=={'2007_1','2007_2','2007_4','2007_5'}
+
 def test_images_without_labels_are_noted(tmp_path):
     root = devkit(tmp_path/'VOC2012', ROWS)
     photo(root/'JPEGImages'/'2008_1.jpg', 77)
@@ -586,6 +592,14 @@ def test_crops_and_flips_move_picture_and_mask_together(toned):
     assert len(set(seen))>10
     x,mask,y = dls.valid.one_batch()
     assert x.shape==(2,3,48,48) and agrees(x, mask)
+
+def test_half_of_the_training_pictures_are_mirrored(toned):
+    "And none of those for validation; the mask is the left third"
+    set_seed(0)
+    dls = toned.dls(size=48, bs=4, erased=lambda i: np.arange(60)[None].repeat(44, 0)<20, min_scale=1.)
+    left = torch.cat([m[...,:4].float().mean((1,2))>.5 for _ in range(15) for _,m,_ in dls.train])
+    assert len(left)==60 and .3<left.float().mean()<.7
+    assert all((m[...,:4]==1).all() and (m[...,-4:]==0).all() for _,m,_ in dls.valid)
 
 def test_plain_batches_have_no_mask(toned):
     dls = toned.dls(size=40, bs=4)

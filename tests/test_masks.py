@@ -173,6 +173,7 @@ def test_a_higher_threshold_gives_more_background(a, b):
         data = ImageLabels('x', (0,), ('a',), ((0,),), ('cat',), (True,), open_item=blank)
         recipe,steps = RECIPE,[{}]
         def maps(self, i, t): return np.arange(0, 256, 8, dtype=np.uint8).reshape(1,4,8),np.ones(1),(40,20)
+        def least(self, i, t): return 0
     lo,hi = (map_background(Run(), 0, v) for v in sorted((a, b)))
     assert (lo<=hi).all()
 
