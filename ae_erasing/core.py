@@ -407,13 +407,16 @@ def tint(
     mask:np.ndarray, # uint8 (H,W) of 0, k+1 and 255; enlarged if smaller
     alpha:float=.6, # Strength of the colours
 )->np.ndarray: # float (H,W,3) in [0,1]
-    "A picture with its mask laid over it: one colour a class, white hatching where the mask is 255."
+    "A picture with its mask laid over it: one colour a class, outlined, and white hatching where the mask is 255."
     a = np.asarray(im, dtype=np.float32)/255
     mask = fit_mask(mask, a.shape[:2])
     for v in np.unique(mask[(mask>0)&(mask<255)]):
         a = np.where((mask==v)[...,None], (1-alpha)*a + alpha*np.array(CLASS_COLOURS[(v-1)*2%20 + (v-1)//10%2], np.float32), a)
     hatch = (mask==255) & ((np.indices(mask.shape).sum(0)//2)%3==0)
-    return np.where(hatch[...,None], 1, a)
+    edge = np.zeros(mask.shape, bool)
+    edge[1:] |= mask[1:]!=mask[:-1]
+    edge[:,1:] |= mask[:,1:]!=mask[:,:-1]
+    return np.where((hatch|edge)[...,None], 1, a)
 
 def _plot(self:Mining, idxs=None, n=4, imsize=1.3):
     "Figure of images, where each step looked, and all regions (with the truth if known)"
@@ -427,7 +430,8 @@ def _plot(self:Mining, idxs=None, n=4, imsize=1.3):
         im = self.data.image(i, 256)
         a = np.asarray(im, dtype=np.float32)/255
         names = ', '.join(self.data.vocab[k] for k in self.data.labels[i])
-        row[0].imshow(a); row[0].text(2, 4, names, fontsize=6, va='top', color='w', bbox=dict(fc='k', alpha=.6, pad=1, lw=0))
+        row[0].imshow(a)
+        row[0].text(2, 4, names, fontsize=6, va='top', color='w', bbox=dict(fc='k', alpha=.6, pad=1, lw=0), clip_on=True).set_in_layout(False)
         for t in range(1, T+1):
             gone = fit_mask(self.regions.erased(i, t-1).astype(np.uint8), a.shape[:2])[...,None]>0 if t>1 else False
             maps,_,size = self.maps(i, t)

@@ -235,7 +235,7 @@ def test_score_folder_errors(folders):
     with pytest.raises(AEError, match=r'e: the prediction has the value 9'):
         write(m/'e.png', np.full_like(pairs['e'][1], 9))
         score_folder(m, t, 'xyz')
-    with pytest.raises(AEError, match=r'e.png: has colours \(mode RGB\)'):
+    with pytest.raises(AEError, match=r'e.png: is a RGB picture'):
         Image.new('RGB', (11,12)).save(m/'e.png')
         score_folder(m, t, 'xyz')
     (m.parent/'none').mkdir()
