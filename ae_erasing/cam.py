@@ -9,12 +9,11 @@ __all__ = ['class_maps', 'normalise', 'write_whole', 'write_maps', 'read_maps', 
 
 # %% ../nbs/03_cam.ipynb #cam-002
 from collections import defaultdict
-from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from torch.nn import functional as F
-from .data import AEError, ImageLabels
+from .data import ImageLabels
 from .learner import CAMNet
 
 # %% ../nbs/03_cam.ipynb #cam-010

@@ -12,19 +12,19 @@ __all__ = ['FREE', 'CLASS_COLOURS', 'Recipe', 'read_recipe', 'open_run', 'mean_c
 # %% ../nbs/05_core.ipynb #core-002
 import base64, csv, difflib, io, json, shutil, sys, time
 from configparser import ConfigParser
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from matplotlib import pyplot as plt
-from fastai.vision.all import Callback, Learner, ParamScheduler, SGD, Adam, accuracy_multi, default_device, set_seed, store_attr
 from .data import AEError, ImageLabels, get_data
 from .learner import cam_learner, load_cam_model, save_cam_model
 from .cam import class_maps, enlarge, image_batches, normalise, read_maps, write_maps, write_whole
 from .erasing import Erasing, Regions, erase
 from .evaluation import ConfusionMatrix, scores
+from fastai.vision.all import Callback, Learner, ParamScheduler, SGD, Adam, accuracy_multi, default_device, set_seed, store_attr
 
 # %% ../nbs/05_core.ipynb #core-005
 @dataclass(frozen=True)

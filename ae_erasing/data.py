@@ -10,7 +10,7 @@ __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'ope
            'open_mask', 'find_devkit', 'voc2012', 'get_data', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #data-002
-import csv, difflib, hashlib, json, os, re
+import csv, difflib, hashlib, json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,9 +19,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageOps
-import ae_erasing
+import ae_erasing # chkstyle: ignore
 from fastai.vision.all import (DataBlock, DataLoaders, FlipItem, ImageBlock, IndexSplitter, MaskBlock, MultiCategoryBlock, PILImage, PILMask,
-    RandomResizedCrop, Resize, ResizeMethod, get_grid, set_seed, show_image)
+    RandomResizedCrop, Resize, ResizeMethod, get_grid, show_image)
 
 # %% ../nbs/00_data.ipynb #data-005
 class AEError(ValueError):

@@ -11,10 +11,9 @@ __all__ = ['erase', 'Erasing', 'normalised_fill', 'pack', 'unpack', 'Regions']
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
-
-from fastai.vision.all import Callback, CastToTensor, Normalize, risinstance, store_attr
 from .data import AEError, ImageLabels
 from .cam import write_whole
+from fastai.vision.all import Callback, CastToTensor, Normalize, risinstance, store_attr
 
 # %% ../nbs/04_erasing.ipynb #erasing-011
 def erase(

@@ -17,9 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from fastai.vision.all import (Adam, BaseLoss, BCEWithLogitsLossFlat, Learner, Normalize, accuracy_multi, defaults, delegates, get_c, params, risinstance,
-    store_attr)
 from .data import AEError
+from fastai.vision.all import Adam, BCEWithLogitsLossFlat, Learner, Normalize, defaults, get_c, params, risinstance, store_attr
 
 # %% ../nbs/02_learner.ipynb #learner-008
 class CAMNet(nn.Module):
