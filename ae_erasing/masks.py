@@ -90,7 +90,7 @@ def image_mask(
     if not labels: return np.zeros(size[::-1], np.uint8)
     bg = map_background(mining, i, mining.recipe.background if below is None else below, T) if saliency is None else saliency_background(saliency, mining, i, .06 if below is None else below)
     mask = pseudo_mask(mining.regions.union(i, T), labels, bg)
-    return mask if mask.shape==size[::-1] else np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    return fit_mask(mask, size[::-1])
 
 # %% ../nbs/06_masks.ipynb #masks-019
 def voc_palette()->list: # 768 numbers: r, g, b for each of 256 values

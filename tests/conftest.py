@@ -1,5 +1,6 @@
 "Options, threads and data that all tests share."
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # before torch: threads that wait for each other make small models many times slower
@@ -32,3 +33,11 @@ def stamps():
     p = Path(os.environ.get('AE_STAMPS') or ROOT.parent/'shared/data/stamps')
     if not (p/'labels.csv').exists(): pytest.skip('the stamps data set is not here (AE_STAMPS)')
     return p
+
+@contextmanager
+def fails(*contains):
+    "An `AEError` of one line that says all of `contains`"
+    from ae_erasing.data import AEError
+    with pytest.raises(AEError) as e: yield
+    text = str(e.value)
+    assert '\n' not in text and all(c in text for c in contains), text

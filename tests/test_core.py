@@ -13,8 +13,8 @@ from ae_erasing.core import *
 from ae_erasing.data import get_data
 from ae_erasing.learner import load_cam_model, save_cam_model
 from ae_erasing.masks import write_masks
-from conftest import ROOT
-from tiny import contents, fails, mask, mine_args, photos, picture, quick_command, command, same, table, until
+from conftest import ROOT, fails
+from tiny import contents, mask, mine_args, photos, picture, quick_command, command, same, table, until
 
 QUICK = dict(arch='resnet10t', pretrained='no', size=48, mine_size=64, scales=(1,), flip='no', epochs=1, bs=8, min_score=0, threshold=.6)
 def loop(data, out, **kwargs): return erase_loop(data, out, 'photos', verbose=False, device='cpu', **{**QUICK, **kwargs})

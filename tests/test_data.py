@@ -1,6 +1,5 @@
 "Whatever people keep pictures in becomes the same record, and what can't be used is named."
 import csv, io, pickle, shutil
-from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pytest, torch
 from fastai.vision.all import set_seed
@@ -9,13 +8,7 @@ from PIL import Image
 
 from ae_erasing import data as D
 from ae_erasing.data import *
-
-@contextmanager
-def fails(*contains):
-    "An `AEError` of one line that says all of `contains`"
-    with pytest.raises(AEError) as e: yield
-    text = str(e.value)
-    assert '\n' not in text and all(c in text for c in contains), text
+from conftest import fails
 
 def photo(path, seed=0, size=(24,18)):
     "A picture that no other seed gives"

@@ -1,21 +1,14 @@
 "Erased is erased, and nothing else: as a function, as a callback in every stock method of fastai, and on disk."
-from contextlib import contextmanager
 from functools import partial
 import numpy as np, pytest, torch
 from fastai.vision.all import CastToTensor, GradientAccumulation, MixedPrecision, Normalize, load_learner, risinstance, set_seed
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing.data import AEError, ImageLabels, from_folder
+from ae_erasing.data import ImageLabels, from_folder
 from ae_erasing.erasing import *
 from ae_erasing.learner import cam_learner
-
-@contextmanager
-def fails(*contains):
-    "An `AEError` of one line that says all of `contains`"
-    with pytest.raises(AEError) as e: yield
-    text = str(e.value)
-    assert '\n' not in text and all(c in text for c in contains), text
+from conftest import fails
 
 # the function
 

@@ -1,6 +1,5 @@
 "Logits are means of class maps whatever the backbone; weights land where they belong or are refused in one line."
 import json, urllib.error
-from contextlib import contextmanager
 import numpy as np, pytest, timm, torch, torchvision
 from fastai.vision.all import BCEWithLogitsLossFlat, Normalize, accuracy_multi, load_learner, risinstance, set_seed
 from PIL import Image
@@ -10,15 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from ae_erasing import learner as L
-from ae_erasing.data import AEError, from_folder
+from ae_erasing.data import from_folder
 from ae_erasing.learner import *
-
-@contextmanager
-def fails(*contains):
-    "An `AEError` of one line that says all of `contains`"
-    with pytest.raises(AEError) as e: yield
-    text = str(e.value)
-    assert '\n' not in text and all(c in text for c in contains), text
+from conftest import fails
 
 def batch(*size, seed=0): return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 def same(a, b, atol=1e-5):

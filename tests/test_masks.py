@@ -1,6 +1,5 @@
 "The paper's rules pixel by pixel, VOC's own palette, and masks of the size that the photos have."
 import json
-from contextlib import contextmanager
 from dataclasses import replace
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
@@ -8,16 +7,10 @@ from PIL import Image
 
 from ae_erasing.cam import enlarge, read_maps, write_maps
 from ae_erasing.core import Mining, open_run, read_recipe
-from ae_erasing.data import AEError, ImageLabels, open_mask
+from ae_erasing.data import ImageLabels, open_mask
 from ae_erasing.erasing import Regions
 from ae_erasing.masks import *
-
-@contextmanager
-def fails(*contains):
-    "An `AEError` of one line that says all of `contains`"
-    with pytest.raises(AEError) as e: yield
-    text = str(e.value)
-    assert '\n' not in text and all(c in text for c in contains), text
+from conftest import fails
 
 # the rules
 

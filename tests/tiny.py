@@ -1,12 +1,10 @@
 "Tiny pictures, runs and interruptions that the tests of the loop, of the command line and of the whole share."
 import csv, json, multiprocessing, os, signal, subprocess, sys, time
-from contextlib import contextmanager
 from pathlib import Path
-import numpy as np, pytest
+import numpy as np
 from PIL import Image, ImageDraw
 
 from ae_erasing.cli import main
-from ae_erasing.data import AEError
 
 KINDS = dict(cat='red', dog='lime', emu='blue')
 SHAPES = (48,48),(64,40),(40,70),(56,48)
@@ -33,13 +31,6 @@ def photos(root, n=16, tops=('',), negatives=2):
 def table(path, rows, head=('image','labels')):
     with open(path, 'w', newline='', encoding='utf-8') as f: csv.writer(f).writerows([head, *rows])
     return path
-
-@contextmanager
-def fails(*contains):
-    "An `AEError` of one line that says all of `contains`"
-    with pytest.raises(AEError) as e: yield
-    text = str(e.value)
-    assert '\n' not in text and all(c in text for c in contains), text
 
 def contents(run):
     "What a run consists of, less dates and durations: bytes by name"
