@@ -69,7 +69,7 @@ def mine(
     from ae_erasing.data import AEError, get_data
     from ae_erasing.core import read_recipe
     r = read_recipe(recipe or ('creatures' if source=='creatures' else 'photos'), steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed)
-    if size is not None: r = read_recipe(r.name, **{**_changed(r), 'size':size, 'mine_size':round(r.mine_size*size/r.size)})
+    if size is not None: r = read_recipe(r.name, **{**_changed(r), 'size':size, 'mine_size':round(r.mine_size*size/r.size), 'refine_size':round(r.refine_size*size/r.size)})
     if Path(source).is_dir() and Path(source).resolve() in out.resolve().parents: raise AEError(f'--out {out}: lies among the images of {source} and would be taken for some of them; choose a folder elsewhere')
     if label_delim and not Path(source).is_file(): raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
     device = _device(device)

@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 
 # %% auto #0
 __all__ = ['FREE', 'CLASS_COLOURS', 'Recipe', 'read_recipe', 'open_run', 'mean_colour', 'bar', 'train_step', 'cut',
-           'least_belief', 'to_batch', 'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'erase_loop',
+           'least_belief', 'may_lie', 'to_batch', 'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'erase_loop',
            'save_step', 'step_line', 'Mining', 'tint', 'evenly', 'open_mining', 'read_run']
 
 # %% ../nbs/05_core.ipynb #core-002
@@ -21,7 +21,7 @@ from PIL import Image
 from matplotlib import pyplot as plt
 from .data import AEError, ImageLabels, get_data
 from .learner import cam_learner, load_cam_model, save_cam_model
-from .cam import class_maps, enlarge, image_batches, normalise, read_maps, write_maps, write_whole
+from .cam import class_maps, enlarge, image_batches, normalise, refine, view_size, write_maps, write_whole
 from .erasing import Erasing, Regions, erase
 from .evaluation import ConfusionMatrix, scores
 from fastai.vision.all import Callback, Learner, ParamScheduler, SGD, Adam, accuracy_multi, default_device, set_seed, store_attr
@@ -48,9 +48,12 @@ class Recipe:
     steps:int # Erase steps
     threshold:float # A pixel is mined where the normalised map is above this
     min_score:float # From step 2 on, a label is mined only while the belief in it is at least this share of what it was in step 1
+    within:float # From step 2 on, a label is mined only where its map of step 1 was above this; 0 is everywhere
     mine_size:int # Images are looked at with about this many pixels squared
     scales:tuple # Sizes looked at, as multiples of that
     flip:bool # Look at the mirror image too
+    refine:int # Times that maps are passed on along like colours; 0 leaves them as the classifier made them
+    refine_size:int # Images are refined at about this many pixels squared
     fill:tuple # Colour that erased pixels get: () is the mean of the training images
     background:float # Below this in every map, a pixel is background in the pseudo masks
     max_side:int # Larger photos are shrunk to this
@@ -79,7 +82,7 @@ def read_recipe(
         if k not in kinds: raise AEError(f'{k}: is no number of a recipe; did you mean {(difflib.get_close_matches(k, kinds, 1, 0) or ["steps"])[0]!r}?')
     values = {**ini[name], **{k:v for k,v in overrides.items() if v is not None}}
     r = Recipe(name, **{k:_parse(kind, values[k], k) for k,kind in kinds.items()})
-    for k,lo,hi in (('threshold',0,1),('min_score',0,1),('background',0,1),('min_scale',.01,1),('steps',1,99),('epochs',1,9999),('size',32,4096),('mine_size',32,4096),('bs',1,4096),
+    for k,lo,hi in (('threshold',0,1),('min_score',0,1),('within',0,1),('background',0,1),('min_scale',.01,1),('steps',1,99),('epochs',1,9999),('size',32,4096),('mine_size',32,4096),('refine',0,1000),('refine_size',8,4096),('bs',1,4096),
         ('lr',0,1000),('head_lr',0,1000),('wd',0,1000),('max_side',32,10**6),('seed',0,2**32-1)):
         if not lo<=getattr(r, k)<=hi: raise AEError(f'{k}: {getattr(r, k)} is outside {lo} to {hi}')
     for k in ('output_stride','mine_stride'):
@@ -196,9 +199,10 @@ def cut(
     size:tuple, # (width, height) of the image
     threshold:float, # Share of the maximum
     least:float|np.ndarray=0., # Least belief, for all labels or for each
+    within:bool|np.ndarray=True, # Where regions may lie at all, bool (L,height,width)
 )->np.ndarray: # bool (L,height,width)
     "The regions of an image: where a map is above the threshold, for the labels that the classifier believes in."
-    return (enlarge(maps, size) > round(threshold*255)) & (scores>=least)[:,None,None]
+    return (enlarge(maps, size) > round(threshold*255)) & (scores>=least)[:,None,None] & within
 
 # %% ../nbs/05_core.ipynb #core-016
 def least_belief(
@@ -209,7 +213,18 @@ def least_belief(
 )->float|np.ndarray: # (L,), one for each label; 0 in the first step
     "How much a classifier must believe in the labels of an image for them to be mined."
     if step==1 or not recipe.min_score: return 0.
-    return recipe.min_score*read_maps(regions.run/'step_1'/'maps'/f'{regions.data.keys[i]}.png')[1]
+    return recipe.min_score*regions.maps(i, 1)[1]
+
+def may_lie(
+    regions:Regions, # Of a run
+    recipe:Recipe, # Its numbers
+    i:int, # Index of an image
+    step:int, # Number of the step
+)->bool|np.ndarray: # (L,H,W); True, which is everywhere, in the first step
+    "Where the regions of an image may lie: where the first step's maps, made before anything was erased, had at least something to show."
+    if step==1 or not recipe.within: return True
+    maps,_,size = regions.maps(i, 1, recipe.refine>0)
+    return enlarge(maps, size) > round(recipe.within*255)
 
 # %% ../nbs/05_core.ipynb #core-017
 def to_batch(
@@ -255,10 +270,13 @@ def mine_step(
         x = to_batch(data, ids, meta['stats'], erased, fill, size, recipe.max_side).to(device)
         maps,logits = class_maps(model, x, recipe.scales, recipe.flip)
         belief = logits.sigmoid() if recipe.loss=='bce' else logits.clamp(0, 1)
-        for i,m,b in zip(ids, maps.cpu(), belief.cpu()):
-            ls,path = list(data.labels[i]),folder/'maps'/f'{data.keys[i]}.png'
-            write_maps(path, normalise(m[ls]), b[ls], data.size(i, recipe.max_side))
-            regions.write(i, step, cut(*read_maps(path), recipe.threshold, least_belief(regions, recipe, i, step)))
+        if recipe.refine: pictures = to_batch(data, ids, ([0.]*3,[1.]*3), size=view_size(data.size(ids[0], recipe.max_side), recipe.refine_size), max_side=recipe.max_side).to(device)
+        for j,i in enumerate(ids):
+            ls = list(data.labels[i])
+            m,keep = normalise(maps[j,ls]),dict(scores=belief[j,ls].cpu(), size=data.size(i, recipe.max_side))
+            write_maps(regions.map_path(i, step), m, **keep)
+            if recipe.refine: write_maps(regions.map_path(i, step, True), normalise(refine(m[None], pictures[j:j+1], recipe.refine)[0]), **keep)
+            regions.write(i, step, cut(*regions.maps(i, step, recipe.refine>0), recipe.threshold, least_belief(regions, recipe, i, step), may_lie(regions, recipe, i, step)))
 
 # %% ../nbs/05_core.ipynb #core-020
 def region_mask(
@@ -287,7 +305,7 @@ def step_summary(
         if data.labels[i]:
             first = regions.first(i, step)
             mined.append((first==step).any(0).mean()); total.append((first>0).any(0).mean())
-            belief += list(read_maps(folder/'maps'/f'{data.keys[i]}.png')[1])
+            belief += list(regions.maps(i, step)[1])
         if t is not None: cm.add(t, fit_mask(region_mask(first, data.labels[i]), t.shape) if data.labels[i] else np.zeros_like(t))
     d = dict(loss=float(last['train_loss']), believed=float(np.mean(belief)), mined=float(np.mean(mined)), area=float(np.mean(total)))
     if truth_known:
@@ -378,7 +396,9 @@ class Mining:
         self.regions,self.steps = Regions(out, data),[self.run['steps'][str(t)] for t in range(1, min(len(self.run['steps']), self.recipe.steps)+1)]
     @property
     def mined(self): return [i for i in self.data.train_idxs if self.data.labels[i]]
-    def maps(self, i, step): return read_maps(self.out/f'step_{step}'/'maps'/f'{self.data.keys[i]}.png')
+    def maps(self, i, step, raw=False):
+        "The maps that regions were cut from, refined if the recipe says so; `raw` gives those of the classifier in any case: as `read_maps`"
+        return self.regions.maps(i, step, self.recipe.refine>0 and not raw)
     def least(self, i, step): return least_belief(self.regions, self.recipe, i, step)
     def mask(self, i, upto=None):
         "Regions of steps 1 to `upto` as a mask (H,W) without doubts"

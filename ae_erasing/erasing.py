@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from .data import AEError, ImageLabels
-from .cam import write_whole
+from .cam import read_maps, write_whole
 from fastai.vision.all import Callback, CastToTensor, Normalize, risinstance, store_attr
 
 # %% ../nbs/04_erasing.ipynb #erasing-011
@@ -71,12 +71,16 @@ def unpack(
 
 # %% ../nbs/04_erasing.ipynb #erasing-021
 class Regions:
-    "What was mined: per image, label and step, in `step_<t>/regions/<key>.png` of a run."
+    "What was mined: per image, label and step, in `step_<t>/regions/<key>.png` of a run; the maps it was cut from lie beside it."
     def __init__(self,
         run:str|Path, # Folder of the run
         data:ImageLabels, # The set that is mined
     ): self.run,self.data = Path(run),data
     def path(self, i, step): return self.run/f'step_{step}'/'regions'/f'{self.data.keys[i]}.png'
+    def map_path(self, i, step, refined=False): return self.run/f'step_{step}'/('refined' if refined else 'maps')/f'{self.data.keys[i]}.png'
+    def maps(self, i, step, refined=False):
+        "Class maps of the image's labels, beliefs and size, as `read_maps`; `refined` gives those that were refined"
+        return read_maps(self.map_path(i, step, refined))
     def write(self, i, step, masks): write_whole(self.path(i, step), lambda f: Image.fromarray(pack(masks)).save(f, 'PNG', optimize=True))
     def read(self, i, step):
         with Image.open(self.path(i, step)) as im: return unpack(np.array(im), len(self.data.labels[i]))

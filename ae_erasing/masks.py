@@ -145,15 +145,16 @@ def _check_truth(mining, truth, n=200):
 def cam_sweep(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
+    raw:bool=False, # The maps as the classifier made them, even if the recipe refines them
 )->Sweep: # Of all thresholds of step 1's maps
-    "The single class activation map at every threshold: each pixel goes to the label whose map is highest there."
+    "Step 1's class activation map at every threshold: each pixel goes to the label whose map is highest there."
     data,truth = mining.data,truth or mining.data.truth
     sweep = Sweep(len(data.vocab)+1)
     for i in data.train_idxs:
         if (t := truth(i)) is None: continue
         winner,score = np.zeros_like(t),np.zeros_like(t)
         if data.labels[i]:
-            maps,_,size = mining.maps(i, 1)
+            maps,_,size = mining.maps(i, 1, raw)
             big = enlarge(maps, size)
             winner,score = fit_mask(np.array(data.labels[i], np.uint8)[big.argmax(0)]+1, t.shape),fit_mask(big.max(0), t.shape)
         sweep.add(t, winner, score)
@@ -166,16 +167,22 @@ def score_run(
     saliency:bool=False, # Did the masks in `masks/` use saliency maps?
 )->ScoreCard: # One row a stage
     "Score the stages of a run: the single map, the regions after each step, the pseudo masks."
-    data,truth = mining.data,truth or mining.data.truth
+    data,truth,refined = mining.data,truth or mining.data.truth,mining.recipe.refine>0
     _check_truth(mining, truth)
-    card = ScoreCard(data.vocab, data=data.name, split='train', image_labels=True, saliency=False, crf=False, threshold=mining.recipe.threshold, chosen='fixed')
-    best,score = cam_sweep(mining, truth).best()
-    card.add('single CAM, best threshold', score, threshold=float(best), chosen='oracle')
+    card = ScoreCard(data.vocab, data=data.name, split='train', image_labels=True, saliency=False, crf=False, threshold=mining.recipe.threshold, chosen='fixed', refined=refined)
+    sweep = cam_sweep(mining, truth, raw=True)
+    best,score = sweep.best()
+    card.add('single CAM, best threshold', score, threshold=float(best), chosen='oracle', refined=False)
+    if refined:
+        j = int(np.abs(sweep.thresholds-mining.recipe.threshold).argmin())
+        card.add('single CAM', scores(sweep.matrix(j)), threshold=float(sweep.thresholds[j]), refined=False)
+        best,score = cam_sweep(mining, truth).best()
+        card.add('refined CAM, best threshold', score, threshold=float(best), chosen='oracle')
     for t in range(1, len(mining.steps)+1):
         cm = ConfusionMatrix(len(data.vocab)+1)
         for i in data.train_idxs:
             if (m := truth(i)) is not None: cm.add(m, fit_mask(mining.mask(i, t), m.shape) if data.labels[i] else np.zeros_like(m))
-        card.add('single CAM (step 1)' if t==1 else f'regions of steps 1-{t}', scores(cm))
+        card.add(f'{"refined" if refined else "single"} CAM (step 1)' if t==1 else f'regions of steps 1-{t}', scores(cm))
     if (mining.out/'masks').is_dir():
         by_key = {data.keys[i]:i for i in data.train_idxs}
         card.add('pseudo masks', scores(score_folder(mining.out/'masks', lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), saliency=saliency)

@@ -81,7 +81,7 @@ def main():
 
 {len(data.train_idxs)} training images, {len(data.vocab)} classes, recipe `{recipe.name}`, seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
 mIoU over the classes that occur, background among them; precision and recall are means over the object classes.
-Image labels were used, as they are in training; no saliency, no CRF. *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
+Image labels were used, as they are in training; no saliency, no CRF.{" Regions and pseudo masks were cut from refined maps (`cam.refine`)." if recipe.refine else ""} *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
 
 {table([s for _,s,_ in done])}
 

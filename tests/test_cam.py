@@ -172,6 +172,66 @@ def test_normalised_maps(values, k):
         elif m.max()<=0: assert o.max()==0
         if m.max()>1e-4: same(normalise(m*k), o, 1e-6)
 
+# refined
+
+def by_hand(maps, image, iters, dilations, similar=.3, near=.01):
+    "Pixel by pixel, from the formula: (L,H,W) and (3,H,W) of float64"
+    L,H,W = maps.shape
+    at = lambda a,y,x: a[:,min(max(y,0),H-1),min(max(x,0),W-1)]
+    ways = [(dy,dx) for d in dilations for dy in (-d,0,d) for dx in (-d,0,d) if dy or dx]
+    away = np.array([(dy*dy+dx*dx)**.5 for dy,dx in ways])
+    close = np.exp(-(away/away.std(ddof=1)/similar)**2)
+    for _ in range(iters):
+        new = np.zeros_like(maps)
+        for y in range(H):
+            for x in range(W):
+                there = np.stack([at(image, y+dy, x+dx) for dy,dx in ways])
+                unlike = ((there-image[:,y,x])/np.maximum(there.std(0, ddof=1), 1e-6)/similar)**2
+                alike = np.exp(-unlike.mean(1)+unlike.mean(1).min())
+                weight = (alike/alike.sum()+near*close/close.sum())/(1+near)
+                new[:,y,x] = sum(w*at(maps, y+dy, x+dx) for w,(dy,dx) in zip(weight, ways))
+        maps = new
+    return maps
+
+@pytest.mark.parametrize('dilations', ((1,),(1,3)))
+@pytest.mark.parametrize('iters', (1,3))
+def test_refined_maps_follow_the_formula(dilations, iters):
+    maps,image = batch(1, 2, 6, 7).abs(),batch(1, 3, 6, 7, seed=1).sigmoid()
+    same(refine(maps, image, iters, dilations)[0], torch.from_numpy(by_hand(maps[0].double().numpy(), image[0].double().numpy(), iters, dilations)).float())
+
+@given(seed=st.integers(0, 999), hw=st.tuples(st.integers(1, 9), st.integers(1, 9)), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5), flat=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_refined_maps_stay_in_range(seed, hw, to, iters, flat):
+    "On any picture, a flat one or one of a single pixel too"
+    maps,image = batch(2, 3, *hw, seed=seed).abs(),torch.zeros(2, 3, *to) if flat else batch(2, 3, *to, seed=seed+1).sigmoid()
+    out = refine(maps, image, iters)
+    assert out.shape==(2,3,*to) and out.isfinite().all()
+    assert (out.amax((2,3))<=maps.amax((2,3))+1e-4).all() and (out.amin((2,3))>=maps.amin((2,3))-1e-4).all()
+    same(refine(torch.full_like(maps, .7), image, iters), torch.full((2,3,*to), .7), 1e-4)
+
+def test_no_iterations_only_enlarge():
+    maps = batch(2, 3, 4, 5).abs()
+    same(refine(maps, torch.zeros(2,3,8,9), 0), F.interpolate(maps, (8,9), mode='bilinear', align_corners=False), 0)
+    assert refine(maps, torch.zeros(2,3,4,5), 0) is maps
+
+def test_refined_maps_fill_a_thing_and_stop_at_its_border():
+    "A blob that lies half over a red square, half beside it, becomes the square"
+    image = torch.full((1,3,48,48), .5)+.02*batch(1, 3, 48, 48)
+    image[:,0,12:36,12:36] = .9
+    thing = torch.zeros(48,48, dtype=torch.bool)
+    thing[12:36,12:36] = True
+    blob = torch.zeros(1,1,12,12)
+    blob[...,2:7,2:7] = 1
+    before,after = (normalise(refine(blob, image, n))[0,0]>.5 for n in (0,30))
+    iou = lambda m: ((m&thing).sum()/(m|thing).sum()).item()
+    assert iou(before)<.5 and iou(after)>.9, (iou(before), iou(after))
+
+def test_refining_minds_neither_mirror_nor_batch():
+    maps,image = batch(3, 2, 6, 6).abs(),batch(3, 3, 24, 24, seed=1).sigmoid()
+    out = refine(maps, image, 10)
+    same(refine(maps.flip(-1), image.flip(-1), 10).flip(-1), out)
+    for i in range(3): same(refine(maps[i:i+1], image[i:i+1], 10), out[i:i+1])
+
 # on disk
 
 @pytest.mark.parametrize('n', (0,1,2,9,20))

@@ -167,8 +167,8 @@ def test_size_scales_what_is_mined(cli, source, tmp_path):
     from ae_erasing.core import read_recipe
     assert cli(*mine_args(source, tmp_path/'run', '--seed', 3))[0]==0
     r,p = json.loads((tmp_path/'run/run.json').read_text())['recipe'],read_recipe('photos')
-    assert (r['size'], r['mine_size'], r['seed'], r['pretrained'], r['name'], r['arch'])==(48, round(p.mine_size*48/p.size), 3, 'no', 'photos', 'resnet10t')
-    assert {k for k,v in vars(p).items() if r[k]!=(list(v) if isinstance(v, tuple) else v)}=={'size','mine_size','seed','pretrained','arch','epochs','steps'}
+    assert (r['size'], r['mine_size'], r['refine_size'], r['seed'], r['pretrained'], r['name'], r['arch'])==(48, round(p.mine_size*48/p.size), round(p.refine_size*48/p.size), 3, 'no', 'photos', 'resnet10t')
+    assert {k for k,v in vars(p).items() if r[k]!=(list(v) if isinstance(v, tuple) else v)}=={'size','mine_size','refine_size','seed','pretrained','arch','epochs','steps'}
 
 def test_info(cli, mined, source, run):
     code,said,err = cli('info', run)
@@ -192,9 +192,10 @@ def test_score(cli, source, run, tmp_path):
     assert code==0 and not err
     card = json.loads((run/'score.json').read_text())
     stages = {s['stage']:s for s in card['stages']}
-    assert list(stages)==['single CAM, best threshold', 'single CAM (step 1)', 'pseudo masks'] and card['vocab']==['cat','dog','emu']
-    assert stages['single CAM, best threshold']['chosen']=='oracle' and stages['single CAM (step 1)']['threshold']==.5
-    assert stages['single CAM, best threshold']['score']['miou']>=stages['single CAM (step 1)']['score']['miou']>0
+    assert list(stages)==['single CAM, best threshold', 'single CAM', 'refined CAM, best threshold', 'refined CAM (step 1)', 'pseudo masks'] and card['vocab']==['cat','dog','emu']
+    assert [s['refined'] for s in stages.values()]==[False,False,True,True,True]
+    assert stages['single CAM, best threshold']['chosen']==stages['refined CAM, best threshold']['chosen']=='oracle' and stages['single CAM']['threshold']==stages['refined CAM (step 1)']['threshold']==.5
+    for k in ('single','refined'): assert stages[f'{k} CAM, best threshold']['score']['miou']>=stages[{'single':'single CAM','refined':'refined CAM (step 1)'}[k]]['score']['miou']>0
     assert (run/'score.md').read_text() in said and str(run/'score.md') in said and 'scores in' in cli('info', run)[1]
 
 def test_score_of_creatures(cli, tmp_path):

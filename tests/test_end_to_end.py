@@ -51,7 +51,7 @@ def test_every_road_leads_to_the_same_masks(sources, tmp_path):
         write_masks(mining, progress=False)
         runs[kind] = {p.relative_to(tmp_path/kind):p.read_bytes() for d in ('step_1','step_2','masks') for p in sorted((tmp_path/kind/d).rglob('*.png'))}
     first,*others = runs.values()
-    assert len(first)==18+2*2*16 and any(mask(tmp_path/'folder'/p).max() in range(1, 255) for p in first if p.parts[0]=='masks')
+    assert len(first)==18+2*3*16 and any(mask(tmp_path/'folder'/p).max() in range(1, 255) for p in first if p.parts[0]=='masks')
     assert [r==first for r in others]==[True]*3
     assert not any('val' in str(p) or p.stem in {f'img_{i}' for i in range(18, 24)} for p in first)
 

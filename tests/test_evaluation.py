@@ -269,15 +269,17 @@ def test_card_is_strict_json():
 def test_card_says_what_was_used():
     md = make_card().to_markdown()
     first,stages,*_ = md.split('\n\n')
-    assert first=='data: random · split: val · images: 1 · image labels used: no · saliency: yes'
+    assert first=='data: random · split: val · images: 1 · image labels used: no · saliency: yes · refined: no'
     assert stages.splitlines()[0]=='| stage | CRF | mIoU over | ignored pixels | threshold | mIoU % | precision % | recall % | pixels right % | ignored % |'
     assert '| CAM | no | classes in truth or prediction | left out | 0.35 (oracle) |' in stages and '| net | yes | all classes, absent ones as 0 | counted as background | none |' in stages
     assert 'not a result' in md and r'| cat\|dog |' in md
     assert ScoreCard(vocab).to_markdown()
+    both = make_card().add('fine', make_card().stages[0].score, threshold=.5, chosen='fixed', refined=True).to_markdown()
+    assert '| stage | CRF | refined | ' in both and '| fine | no | yes | ' in both and '| net | yes | no | ' in both
 
 def test_card_errors(tmp_path):
     s,card = scores(np.eye(4, dtype=int)),ScoreCard(vocab, **used)
-    for bad,words in ((dict(threshold=.5, chosen='guessed'),"chosen='guessed'"), (dict(threshold=.5, chosen=None),'or None for both'), (dict(threshold=None, chosen=None, crf=1),'crf is 1')):
+    for bad,words in ((dict(threshold=.5, chosen='guessed'),"chosen='guessed'"), (dict(threshold=.5, chosen=None),'or None for both'), (dict(threshold=None, chosen=None, crf=1),'crf is 1'), (dict(threshold=None, chosen=None, refined='no'),"refined is 'no'")):
         with pytest.raises(AEError, match=words): card.add('x', s, **bad)
     with pytest.raises(TypeError, match='chosen'): card.add('x', s, threshold=.5)
     with pytest.raises(AEError, match='has 3 classes'): card.add('x', scores(np.eye(3, dtype=int)), threshold=None, chosen=None)
