@@ -37,11 +37,19 @@ def machine():
     gpu = f', {torch.cuda.get_device_name(0)}' if torch.cuda.is_available() else ''
     return f'{cpu_name()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}{gpu}'
 
+def same_recall(card, sweep, refined):
+    "Add the single map at the threshold where it finds as much as all steps together: is erasing more than a lower threshold?"
+    regions = [s for s in card.stages if s.stage.startswith('regions')]
+    if not regions: return
+    curve = sweep.curve()
+    j = int(np.nanargmin([abs(s.recall-regions[-1].score.recall) for s in curve.scores]))
+    card.add(f'{"refined" if refined else "single"} CAM, recall of {regions[-1].stage}', curve.scores[j], threshold=float(curve.thresholds[j]), chosen='oracle')
+
 def run_seed(args, seed):
     "Mine with one seed; the stages' figures by name"
     from ae_erasing.core import erase_loop, read_recipe
     from ae_erasing.data import get_data
-    from ae_erasing.masks import score_run, truth_folder, write_masks
+    from ae_erasing.masks import cam_sweep, score_run, truth_folder, write_masks
     drawn = args.source=='creatures'
     data = get_data('creatures', n=args.images, n_valid=args.images//8, size=96, seed=seed) if drawn else get_data(args.source)
     over = dict(o.split('=', 1) for o in args.set)
@@ -49,8 +57,10 @@ def run_seed(args, seed):
     out = args.runs/f'{args.name or data.name}-{seed}'
     mining = erase_loop(data, out, recipe)
     share = write_masks(mining, progress=False)['share']
-    card = score_run(mining, truth_folder(args.truth, mining) if args.truth else None)
+    truth = truth_folder(args.truth, mining) if args.truth else None
+    card = score_run(mining, truth)
     card.save(out)
+    same_recall(card, cam_sweep(mining, truth), recipe.refine>0)
     fig = mining.plot(n=8)
     fig.savefig(out/'steps.png', dpi=80)
     stages = {s.stage:dict(miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
