@@ -45,6 +45,21 @@ def same_recall(card, sweep, refined):
     j = int(np.nanargmin([abs(s.recall-regions[-1].score.recall) for s in curve.scores]))
     card.add(f'{"refined" if refined else "single"} CAM, recall of {regions[-1].stage}', curve.scores[j], threshold=float(curve.thresholds[j]), chosen='oracle')
 
+def added(mining, truth, part=.3):
+    "Of the pixels that each step mined anew: the shares on objects of which little was found before, on objects found in part, on background, and on other objects"
+    from ae_erasing.core import fit_mask
+    new = np.zeros((len(mining.steps),4))
+    for i in mining.mined:
+        if (t := truth(i)) is None: continue
+        first = [fit_mask(f, t.shape) for f in mining.regions.first(i, len(mining.steps))]
+        for s in range(1, len(mining.steps)+1):
+            before = np.any([(f>0)&(f<s) for f in first], 0)
+            for k,f in zip(mining.data.labels[i], first):
+                here,fresh = t==k+1,(f==s)&~before
+                found = (here&(f>0)&(f<s)).sum()>=part*here.sum()
+                new[s-1] += [(fresh&here).sum()*(not found), (fresh&here).sum()*found, (fresh&(t==0)).sum(), (fresh&(t!=0)&(t!=255)&~here).sum()]
+    return (new/new.sum(1, keepdims=True).clip(1)).round(4).tolist()
+
 def run_seed(args, seed):
     "Mine with one seed; the stages' figures by name"
     from ae_erasing.core import erase_loop, read_recipe
@@ -65,7 +80,7 @@ def run_seed(args, seed):
     fig.savefig(out/'steps.png', dpi=80)
     stages = {s.stage:dict(miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
         ious=[round(float(v), 4) for v in s.score.ious]) for s in card.stages}
-    return data,recipe,stages,dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share)
+    return data,recipe,stages,dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share, added=added(mining, truth or mining.data.truth))
 
 def table(runs):
     "The stages in rows: mean over the seeds, and half the distance from the lowest to the highest"
@@ -97,6 +112,12 @@ Image labels were used, as they are in training; no saliency, no CRF.{" Regions 
 
 | step | ''' + ' | '.join(f'seed {s}: loss, believed, area' for s,_,_ in done) + ' |\n|---' + '|---'*len(done) + '|\n' + '\n'.join(
         f'| {t+1} | ' + ' | '.join(f'{d["loss"][t]:.3f}, {d["believed"][t]:.2f}, {d["area"][t]:.1%}' for _,_,d in done) + ' |' for t in range(len(done[0][2]['loss']))) + f'''
+
+Of the pixels that each step mined anew, these shares lay on an object of which less than 30 % had been found, on one of which more had been found, on background, and on an object of another class (means over the seeds):
+
+| step | object hardly found | object found in part | background | other object |
+|---|---|---|---|---|
+''' + '\n'.join(f'| {t} | ' + ' | '.join(f'{v:.0%}' for v in row) + ' |' for t,row in enumerate(np.mean([d['added'] for _,_,d in done], 0), 1)) + f'''
 
 `{command}`
 {machine()}; {time.strftime('%Y-%m-%d')}; {sum(sum(d['seconds']) for _,_,d in done)/len(done):.0f} s a seed.

@@ -81,7 +81,7 @@ def test_photographs(stamps, tmp_path):
 
 def test_quality(tmp_path):
     "The table of stages for 24 creatures and one seed, and again without mining twice"
-    cmd = [sys.executable, ROOT/'benchmarks/quality.py', 'creatures', '--seeds', '0', '--images', '24', '--steps', '1', '--name', 'tiny',
+    cmd = [sys.executable, ROOT/'benchmarks/quality.py', 'creatures', '--seeds', '0', '--images', '24', '--steps', '2', '--name', 'tiny',
         '--runs', tmp_path/'runs', '--results', tmp_path/'results', '--set', 'epochs=1', 'size=48', 'mine_size=48', 'scales=1', 'flip=no']
     res = subprocess.run([str(c) for c in cmd], capture_output=True, text=True)
     assert res.returncode==0, res.stdout+res.stderr
@@ -92,9 +92,12 @@ def test_quality(tmp_path):
     one, = d['runs']
     assert one['seed']==0 and d['recipe']['epochs']==1 and d['recipe']['scales']==[1.] and d['machine'] and d['date'] in text
     stages = one['stages']
-    assert 0<stages['single CAM (step 1)']['miou']<=stages['single CAM, best threshold']['miou']<1 and len(one['steps']['loss'])==1
+    assert 0<stages['single CAM (step 1)']['miou']<=stages['single CAM, best threshold']['miou']<1 and len(one['steps']['loss'])==2
+    level = stages['single CAM, recall of regions of steps 1-2']
+    assert level['chosen']=='oracle' and level['miou']<=stages['single CAM, best threshold']['miou'] and '| single CAM, recall of regions of steps 1-2 |' in text
+    assert [len(r) for r in one['steps']['added']]==[4,4] and all(abs(sum(r)-1)<1e-3 for r in one['steps']['added'] if any(r)) and one['steps']['added'][0][1]==0
     card = json.loads((tmp_path/'runs/tiny-0/score.json').read_text())
-    assert {s['stage']:s['score']['miou'] for s in card['stages']}=={k:v['miou'] for k,v in stages.items()}
+    assert {s['stage']:s['score']['miou'] for s in card['stages']}=={k:v['miou'] for k,v in stages.items() if 'recall of' not in k}
 
 # --- the demo
 
