@@ -64,7 +64,7 @@ def refine(
     similar:float=.3, # Colours count as alike within this share of their deviation around there
     near:float=.01, # Weight of nearness beside that of colour
 )->torch.Tensor: # (N,L,H,W), within the range of `maps`
-    "Let class maps flow along like colours, up to the borders of things (PAR: Ru et al., CVPR 2022, section 3.3; after PAMR: Araslanov and Roth, CVPR 2020)."
+    "Let class maps flow along like colours, up to the borders of things (PAR: Ru et al., CVPR 2022; after PAMR: Araslanov and Roth, CVPR 2020)."
     if len(maps)!=len(images) or not images.is_floating_point(): raise AEError(f'{len(maps)} maps and {len(images)} images of {images.dtype}: give one picture for each, as floats from 0 to 1')
     if maps.shape[-2:]!=images.shape[-2:]: maps = F.interpolate(maps, images.shape[-2:], mode='bilinear', align_corners=False)
     if not iters: return maps
