@@ -46,6 +46,8 @@ def normalise(
     return maps/maps.amax((-2,-1), keepdim=True).clamp(min=1e-6)
 
 # %% ../nbs/03_cam.ipynb #cam-028
+def _ways(dilations): return [(dy,dx) for d in dilations for dy in (-d,0,d) for dx in (-d,0,d) if (dy,dx)!=(0,0)]
+
 def around(
     x:torch.Tensor, # (N,C,H,W)
     dilations:tuple, # Distances to look at, pixels
@@ -53,7 +55,7 @@ def around(
     "The eight neighbours of every pixel, at several distances."
     far,(H,W) = max(dilations),x.shape[-2:]
     p = F.pad(x, (far,)*4, mode='replicate')
-    return torch.stack([p[..., far+dy:far+dy+H, far+dx:far+dx+W] for d in dilations for dy in (-d,0,d) for dx in (-d,0,d) if (dy,dx)!=(0,0)], 2)
+    return torch.stack([p[..., far+dy:far+dy+H, far+dx:far+dx+W] for dy,dx in _ways(dilations)], 2)
 
 # %% ../nbs/03_cam.ipynb #cam-031
 def refine(
@@ -71,7 +73,7 @@ def refine(
     others = around(images, dilations)
     spread = others.std(2, keepdim=True).clamp(min=1e-6)
     alike = -((others-images[:,:,None])/spread/similar).pow(2).mean(1, keepdim=True)
-    away = torch.tensor([(dy*dy+dx*dx)**.5 for d in dilations for dy in (-d,0,d) for dx in (-d,0,d) if (dy,dx)!=(0,0)], device=images.device)
+    away = torch.tensor([(dy*dy+dx*dx)**.5 for dy,dx in _ways(dilations)], device=images.device)
     close = -(away/away.std()/similar).pow(2)
     weight = (alike.softmax(2) + near*close.softmax(0).view(1,1,-1,1,1))/(1+near)
     for _ in range(iters): maps = (around(maps, dilations)*weight).sum(2)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from .data import AEError, ImageLabels
+from .learner import find_normalize
 from .cam import read_maps, write_whole
-from fastai.vision.all import Callback, CastToTensor, Normalize, risinstance, store_attr
+from fastai.vision.all import Callback, CastToTensor, store_attr
 
 # %% ../nbs/04_erasing.ipynb #erasing-011
 def erase(
@@ -47,10 +48,10 @@ def normalised_fill(
     fill:tuple|None, # (r,g,b) in [0,1], or None
 )->float|torch.Tensor: # The colour on the scale of a batch
     "A fill colour as it looks after the normalisation of `dls`."
-    norm = dls.after_batch.fs.filter(risinstance(Normalize))
+    norm = find_normalize(dls)
     if fill is None: return 0.
     fill = torch.tensor(fill)
-    return (fill-norm[0].mean.flatten().cpu())/norm[0].std.flatten().cpu() if norm else fill
+    return (fill-norm.mean.flatten().cpu())/norm.std.flatten().cpu() if norm else fill
 
 # %% ../nbs/04_erasing.ipynb #erasing-019
 def pack(

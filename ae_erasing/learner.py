@@ -6,7 +6,8 @@ Docs: https://ae-erasing.github.io/ae_erasing/learner.html.md"""
 
 # %% auto #0
 __all__ = ['PACKAGED', 'LOSSES', 'CAMNet', 'vgg16_largefov', 'ResBlock', 'small_resnet', 'has_packaged', 'timm_body', 'cam_model',
-           'SquaredLoss', 'body_and_head', 'cam_learner', 'cam_metadata', 'save_cam_model', 'load_cam_model']
+           'SquaredLoss', 'body_and_head', 'find_normalize', 'add_normalize', 'cam_learner', 'cam_metadata',
+           'save_cam_model', 'load_cam_model']
 
 # %% ../nbs/02_learner.ipynb #learner-002
 import json, re
@@ -201,6 +202,19 @@ def body_and_head(
 
 LOSSES = {'bce':BCEWithLogitsLossFlat, 'squared':SquaredLoss}
 
+def find_normalize(
+    dls, # Loaders
+)->Normalize|None: # Their `Normalize`, None if they have none
+    "The transform that scales the batches of `dls`."
+    return next(iter(dls.after_batch.fs.filter(risinstance(Normalize))), None)
+
+def add_normalize(
+    dls, # Loaders; changed in place
+    stats:tuple|None, # (mean, std) of the input; None is half and half
+):
+    "Scale the batches of `dls` by `stats`, unless they are scaled already."
+    if find_normalize(dls) is None: dls.add_tfms([Normalize.from_stats(*(stats or _HALF))], 'after_batch')
+
 # %% ../nbs/02_learner.ipynb #learner-029
 def cam_learner(
     dls, # `ImageLabels.dls`, or any with images and multi-hot labels
@@ -220,8 +234,7 @@ def cam_learner(
     assert n_out, "`n_out` is not defined, and could not be inferred from data, set `dls.c` or pass `n_out`"
     pretrained = weights or pretrained
     model,stats = cam_model(arch, n_out, pretrained, output_stride)
-    if normalize and not dls.after_batch.fs.filter(risinstance(Normalize)):
-        dls.add_tfms([Normalize.from_stats(*(stats or _HALF))], 'after_batch')
+    if normalize: add_normalize(dls, stats)
     if channels_last: model = model.to(memory_format=torch.channels_last)
     if loss_func is None or isinstance(loss_func, str): loss_func = LOSSES[loss_func or 'bce']()
     learn = Learner(dls, model, loss_func=loss_func, opt_func=opt_func, lr=lr, splitter=splitter, cbs=cbs, metrics=metrics, path=path,
@@ -235,8 +248,8 @@ def cam_metadata(
     learn:Learner, # From `cam_learner`
 )->dict: # Text to keep with the weights
     "What is needed to build the model of a `cam_learner` again."
-    norm = learn.dls.after_batch.fs.filter(risinstance(Normalize))
-    stats = (norm[0].mean.flatten().tolist(), norm[0].std.flatten().tolist()) if norm else ([0.]*3, [1.]*3)
+    norm = find_normalize(learn.dls)
+    stats = (norm.mean.flatten().tolist(), norm.std.flatten().tolist()) if norm else ([0.]*3, [1.]*3)
     return dict(arch=learn.arch, n_out=str(learn.n_out), output_stride=str(learn.output_stride), stats=json.dumps(stats), vocab=json.dumps(list(map(str, learn.dls.vocab))))
 
 def save_cam_model(

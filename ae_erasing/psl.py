@@ -14,8 +14,8 @@ import timm, torch
 from torch import nn
 from torch.nn import functional as F
 from .data import AEError
-from .learner import cam_model, vgg16_largefov
-from fastai.vision.all import Adam, Callback, Learner, Normalize, defaults, get_c, params, risinstance, store_attr
+from .learner import add_normalize, cam_model, vgg16_largefov
+from fastai.vision.all import Adam, Callback, Learner, defaults, get_c, params, store_attr
 
 # %% ../nbs/07_psl.ipynb #psl-006
 class SegNet(nn.Module):
@@ -95,9 +95,9 @@ def seg_model(
     width:int=256, # Channels inside the head of DeepLabV3+
 )->tuple[SegNet,tuple|None]: # The network, and (mean, std) its input should be scaled by or None
     "A segmentation network with image-level scores, on ImageNet weights if wanted."
+    if arch=='small_resnet': raise AEError('small_resnet: is for classifiers; take a backbone of timm\'s, such as resnet18')
     cam,stats = cam_model(arch, 1, pretrained, output_stride)
     if arch=='vgg16_largefov': return largefov(n_classes, cam.body),stats
-    if arch=='small_resnet': raise AEError('small_resnet: is for classifiers; take a backbone of timm\'s, such as resnet18')
     kw = {} if output_stride==32 else dict(output_stride=output_stride)
     try: body = timm.create_model(arch, features_only=True, pretrained=False, **kw)
     except (RuntimeError, AttributeError, AssertionError): raise AEError(f'arch {arch!r}: gives no features by stage; take a convolutional backbone') from None
@@ -118,7 +118,8 @@ def labels_in(
     n_classes:int, # Without background
 )->torch.Tensor: # bool (N,C)
     "The classes that occur in each mask."
-    return F.one_hot(mask.where(mask<=n_classes, 0).flatten(1), n_classes+1).any(1)[:,1:]
+    found = torch.zeros(len(mask), n_classes+1, dtype=torch.bool, device=mask.device)
+    return found.scatter(1, mask.where(mask<=n_classes, 0).flatten(1).long(), True)[:,1:]
 
 @torch.no_grad()
 def own_target(
@@ -140,7 +141,6 @@ class PSLLoss:
         w_cls:float=1., # Weight of the classification term; unknown in the paper
         v:str='score', # What weighs the classes of the prediction: 'score', the network's own belief, or 'label', 1 for each label
         ignore:int=255, # Value of unsure pixels
-        axis:int=1, # Of the classes
         reduction:str='mean', # 'mean' over all pixels that count, or 'none' for one value an image
     ):
         if v not in ('score','label'): raise AEError(f"v={v!r}: is unknown; use 'score' or 'label'")
@@ -164,8 +164,8 @@ class PSLLoss:
         nll = -logp.gather(1, target.where(use, 0)[:,None])[:,0]*use
         if self.reduction=='mean': return nll.sum()/use.sum().clamp(min=1)
         return nll.flatten(1).sum(1)/use.flatten(1).sum(1).clamp(min=1)
-    def activation(self, pred): return (pred[0] if isinstance(pred, (tuple,list)) else pred).softmax(self.axis)
-    def decodes(self, p): return p.argmax(self.axis)
+    def activation(self, pred): return (pred[0] if isinstance(pred, (tuple,list)) else pred).softmax(1)
+    def decodes(self, p): return p.argmax(1)
 
 # %% ../nbs/07_psl.ipynb #psl-025
 class SegOnly(Callback):
@@ -208,8 +208,7 @@ def psl_learner(
     if not n_out or n_out<2: raise AEError('`n_out` is not given and the loaders do not know it: give MaskBlock the names of background and classes, or pass n_out')
     pretrained = weights or pretrained
     model,stats = seg_model(arch, n_out-1, pretrained, output_stride, width)
-    if normalize and not dls.after_batch.fs.filter(risinstance(Normalize)):
-        dls.add_tfms([Normalize.from_stats(*(stats or ([.5]*3,[.5]*3)))], 'after_batch')
+    if normalize: add_normalize(dls, stats)
     loss_func = PSLLoss() if loss_func is None else loss_func
     extra = [SegOnly(), *([WarmUp(warm_up)] if isinstance(loss_func, PSLLoss) and warm_up else [])]
     learn = Learner(dls, model, loss_func=loss_func, opt_func=opt_func, lr=lr, splitter=splitter, cbs=[*extra, *(cbs if isinstance(cbs, (list,tuple)) else [cbs] if cbs else [])],
