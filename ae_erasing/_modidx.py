@@ -319,6 +319,8 @@ d = { 'settings': { 'branch': 'main',
                                 'ae_erasing.psl.body_and_heads': ('psl.html#body_and_heads', 'ae_erasing/psl.py'),
                                 'ae_erasing.psl.labels_in': ('psl.html#labels_in', 'ae_erasing/psl.py'),
                                 'ae_erasing.psl.largefov': ('psl.html#largefov', 'ae_erasing/psl.py'),
+                                'ae_erasing.psl.load_seg_model': ('psl.html#load_seg_model', 'ae_erasing/psl.py'),
                                 'ae_erasing.psl.own_target': ('psl.html#own_target', 'ae_erasing/psl.py'),
                                 'ae_erasing.psl.psl_learner': ('psl.html#psl_learner', 'ae_erasing/psl.py'),
+                                'ae_erasing.psl.save_seg_model': ('psl.html#save_seg_model', 'ae_erasing/psl.py'),
                                 'ae_erasing.psl.seg_model': ('psl.html#seg_model', 'ae_erasing/psl.py')}}}

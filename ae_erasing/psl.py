@@ -6,15 +6,18 @@ Docs: https://ae-erasing.github.io/ae_erasing/psl.html.md"""
 
 # %% auto #0
 __all__ = ['SegNet', 'largefov', 'DeepLabHead', 'seg_model', 'labels_in', 'own_target', 'PSLLoss', 'SegOnly', 'WarmUp',
-           'body_and_heads', 'psl_learner']
+           'body_and_heads', 'psl_learner', 'save_seg_model', 'load_seg_model']
 
 # %% ../nbs/07_psl.ipynb #psl-002
+import json
 from pathlib import Path
 import timm, torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from .data import AEError
-from .learner import add_normalize, cam_model, vgg16_largefov
+from .learner import add_normalize, cam_model, find_normalize, vgg16_largefov
 from fastai.vision.all import Adam, Callback, Learner, defaults, get_c, params, store_attr
 
 # %% ../nbs/07_psl.ipynb #psl-006
@@ -214,5 +217,30 @@ def psl_learner(
     learn = Learner(dls, model, loss_func=loss_func, opt_func=opt_func, lr=lr, splitter=splitter, cbs=[*extra, *(cbs if isinstance(cbs, (list,tuple)) else [cbs] if cbs else [])],
         metrics=metrics, path=path, model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
     if pretrained: learn.freeze()
-    store_attr('arch,normalize,n_out,pretrained,output_stride', self=learn)
+    store_attr('arch,normalize,n_out,pretrained,output_stride,width', self=learn)
     return learn
+
+# %% ../nbs/07_psl.ipynb #psl-034
+def save_seg_model(
+    learn:Learner, # From `psl_learner`
+    path:str|Path, # A .safetensors
+    vocab, # Names of the object classes
+    size:int, # Side of the crops it was trained on, pixels
+):
+    "Write a segmenter's weights, and what is needed to build it again."
+    norm = find_normalize(learn.dls)
+    stats = (norm.mean.flatten().tolist(), norm.std.flatten().tolist()) if norm else ([0.]*3, [1.]*3)
+    meta = dict(seg_arch=learn.arch, output_stride=learn.output_stride, width=learn.width, stats=stats, vocab=list(map(str, vocab)), size=size)
+    save_file({k:v.contiguous() for k,v in learn.model.state_dict().items()}, path, metadata=dict(model=json.dumps(meta)))
+
+def load_seg_model(
+    path:str|Path, # Written by `save_seg_model`
+)->tuple[SegNet,dict]: # The network in `eval` mode, and its seg_arch, output_stride, width, stats (mean, std), vocab and size
+    "Build a segmenter from its file."
+    try:
+        with safe_open(path, 'pt') as f: meta = json.loads((f.metadata() or {}).get('model', '{}'))
+    except Exception as e: raise AEError(f'{path}: cannot be read as weights ({e}); give a model.safetensors of a segmenter') from None
+    if 'seg_arch' not in meta: raise AEError(f'{path}: holds no segmenter; give the model.safetensors that `ae-erasing segment` wrote')
+    model,_ = seg_model(meta['seg_arch'], len(meta['vocab']), False, meta['output_stride'], meta['width'])
+    model.load_state_dict(load_file(path))
+    return model.eval(),meta
