@@ -7,7 +7,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/data.html.md"""
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'open_image', 'image_size', 'ImageLabels', 'subset',
            'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'from_rows', 'from_folder', 'from_csv',
-           'open_mask', 'find_devkit', 'voc2012', 'get_data', 'image_dls']
+           'open_mask', 'find_devkit', 'voc2012', 'get_data', 'crop_and_flip', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #data-002
 import csv, difflib, hashlib, json
@@ -392,6 +392,13 @@ def _for_split(tfm, split_idx):
     tfm.split_idx = split_idx
     return tfm
 
+def crop_and_flip(
+    size:int, # Side of the square, pixels
+    min_scale:float, # Least share of the image's area in a training crop
+)->list: # Item transforms
+    "Random crops and mirror images to train on, whole images squeezed into the square to validate by."
+    return [_for_split(RandomResizedCrop(size, min_scale=min_scale), 0), _for_split(FlipItem(), 0), _for_split(Resize(size, method=ResizeMethod.Squish), 1)]
+
 def image_dls(
     data:ImageLabels, # What to load
     size:int=224, # Side of the square the classifier sees, pixels
@@ -405,7 +412,7 @@ def image_dls(
     **kwargs, # Passed to `DataBlock.dataloaders`
 )->DataLoaders: # Batches of (image, labels), or of (image, mask, labels) where something is erased
     "fastai `DataLoaders` in which each image travels with the mask of what is erased from it, if anything is."
-    tfms = item_tfms or [_for_split(RandomResizedCrop(size, min_scale=min_scale), 0), _for_split(FlipItem(), 0), _for_split(Resize(size, method=ResizeMethod.Squish), 1)]
+    tfms = item_tfms or crop_and_flip(size, min_scale)
     masks,getters = ((MaskBlock,),[partial(_mask, erased=erased)]) if erased else ((),[])
     block = DataBlock(blocks=(ImageBlock, *masks, MultiCategoryBlock(vocab=list(data.vocab))), n_inp=1+len(masks), item_tfms=tfms,
         getters=[partial(_image, data=data, max_side=max_side), *getters, partial(_names, data=data)], splitter=IndexSplitter(data.valid_idxs))

@@ -205,6 +205,7 @@ def psl_learner(
     output_stride:int=16, # Pixels per place of the coarsest features: 8, 16 or 32
     warm_up:float=.5, # Share of the training in which the network's own prediction comes to count; 0 is at once
     width:int=256, # Channels inside the head of DeepLabV3+
+    channels_last:bool=True, # Memory layout that is faster on most machines
 )->Learner: # Frozen but for its heads if pretrained
     "A fastai learner for pseudo masks: a segmentation network with image-level scores, and prohibitive segmentation learning."
     n_out = n_out or get_c(dls)
@@ -212,6 +213,7 @@ def psl_learner(
     pretrained = weights or pretrained
     model,stats = seg_model(arch, n_out-1, pretrained, output_stride, width)
     if normalize: add_normalize(dls, stats)
+    if channels_last: model = model.to(memory_format=torch.channels_last)
     loss_func = PSLLoss() if loss_func is None else loss_func
     extra = [SegOnly(), *([WarmUp(warm_up)] if isinstance(loss_func, PSLLoss) and warm_up else [])]
     learn = Learner(dls, model, loss_func=loss_func, opt_func=opt_func, lr=lr, splitter=splitter, cbs=[*extra, *(cbs if isinstance(cbs, (list,tuple)) else [cbs] if cbs else [])],
