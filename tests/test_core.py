@@ -13,6 +13,7 @@ from ae_erasing.core import *
 from ae_erasing.data import get_data
 from ae_erasing.learner import load_cam_model, save_cam_model
 from ae_erasing.masks import write_masks
+from ae_erasing.segment import SegRecipe, read_seg_recipe, segment
 from conftest import ROOT, fails
 from tiny import contents, mask, mine_args, photos, picture, quick_command, command, same, table, until
 
@@ -40,24 +41,26 @@ def test_every_recipe_is_complete():
     ini = ConfigParser(inline_comment_prefixes=';')
     ini.read(ROOT/'ae_erasing/settings.ini')
     assert set(ini.sections()) >= set(SECTIONS) and not ini.defaults()
-    for name in ini.sections():
-        assert set(ini[name]) == {f.name for f in fields(Recipe)}-{'name'}, name
-        r = read_recipe(name)
+    for section in ini.sections():
+        name,kind,read = (section[:-8], SegRecipe, read_seg_recipe) if section.endswith(' segment') else (section, Recipe, read_recipe)
+        assert set(ini[section]) == {f.name for f in fields(kind)}-{'name'}, section
+        r = read(name)
         assert r.name==name and all(type(getattr(r, f.name)) is f.type for f in fields(r))
+    assert {f'{n} segment' for n in SECTIONS} <= set(ini.sections())
     assert read_recipe() == read_recipe('photos')
 
 def test_numbers_stand_in_settings_alone():
     "No default of a record, a function or an option gives a recipe's number a second home."
     from ae_erasing import cli
     assert (ROOT/'settings.ini').resolve() == ROOT/'ae_erasing/settings.ini'
-    assert all(f.default is MISSING and f.default_factory is MISSING for f in fields(Recipe))
-    numbers,seen = {f.name for f in fields(Recipe)}-{'name'},set()
-    for f in (erase_loop, cli.mine):
+    assert all(f.default is MISSING and f.default_factory is MISSING for f in (*fields(Recipe), *fields(SegRecipe)))
+    numbers,seen = {f.name for f in (*fields(Recipe), *fields(SegRecipe))}-{'name'},set()
+    for f in (erase_loop, cli.mine, segment, cli.segment):
         for k,p in inspect.signature(f).parameters.items():
             if k not in numbers or p.default is p.empty: continue
             seen.add((f.__name__, k))
             assert getattr(p.default, 'default', p.default) is None, (f.__name__, k)
-    assert {('erase_loop','steps'), ('mine','threshold'), ('mine','seed')} <= seen
+    assert {('erase_loop','steps'), ('mine','threshold'), ('mine','seed'), ('segment','rounds')} <= seen
 
 def test_overrides():
     given = dict(steps='2', threshold='.25', flip='yes', keep_weights=True, scales='1, 1.5 2', fill='0 .5 1', lr=1e-5, epochs=3., size=96)
