@@ -7,7 +7,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/data.html.md"""
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'open_image', 'image_size', 'ImageLabels', 'subset',
            'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'from_rows', 'from_folder', 'from_csv',
-           'open_mask', 'find_devkit', 'voc2012', 'get_data', 'image_dls']
+           'open_mask', 'find_devkit', 'voc2012', 'voc_palette', 'mask_image', 'get_data', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #data-002
 import csv, difflib, hashlib, json
@@ -360,6 +360,20 @@ def voc2012(
     beside = _beside(root, classes)
     own = next((p.name for p in (root.resolve(), *root.resolve().parents) if p.name and not p.name.startswith('VOC')), root.name)
     return from_rows(f'{root.name}-{tname}' if root.name=='VOC2012' and len(train)>1000 else own, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes)
+
+# %% ../nbs/00_data.ipynb #data-0412
+def voc_palette()->list: # 768 numbers: r, g, b for each of 256 values
+    "The palette of PASCAL VOC: bits 0, 3 and 6 of the number make the red, 1, 4 and 7 the green, 2 and 5 the blue, from the highest bit down."
+    bit = lambda v,j: v>>j & 1
+    return [sum(bit(v, c+3*j)<<(7-j) for j in range(3) if c+3*j<8) for v in range(256) for c in range(3)]
+
+def mask_image(
+    mask:np.ndarray, # uint8 (H,W)
+)->Image.Image: # Indexed, mode P
+    "A mask as a picture in VOC's colours, whose pixels still hold the numbers."
+    im = Image.fromarray(mask.astype(np.uint8), 'L')
+    im.putpalette(voc_palette())
+    return im
 
 # %% ../nbs/00_data.ipynb #data-043
 def get_data(
