@@ -6,17 +6,20 @@ Docs: https://ae-erasing.github.io/ae_erasing/evaluation.html.md"""
 
 # %% auto #0
 __all__ = ['conventions', 'confusion_matrix', 'ConfusionMatrix', 'Score', 'scores', 'plot_iou', 'Curve', 'Sweep', 'score_folder',
-           'Stage', 'ScoreCard']
+           'Stage', 'ScoreCard', 'MaskHistogram', 'mask_histogram', 'refuse_truth', 'check_voc', 'export_voc']
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-003
-import json, os, numpy as np, matplotlib.pyplot as plt
-from collections import defaultdict
+import gzip, json, os, posixpath, re, tarfile, zipfile, zlib, numpy as np, matplotlib.pyplot as plt
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from PIL import Image
 from fastcore.basics import patch, store_attr
-from .data import AEError, open_mask
+from .data import AEError, IMAGE_SUFFIXES, image_size, mask_image, open_mask, voc_palette
+from .cam import write_whole
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-017
 def _size(x): return 'x'.join(map(str, x.shape[::-1]))
@@ -232,13 +235,24 @@ def best(self:Sweep, absent='skip'):
     return self.curve(absent).best()
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-065
-def _find_masks(folder):
-    "Function from name to PNG file in `folder`, None where there is none, and all names"
+def _find_files(folder, suffixes=('.png',), what='PNG masks'):
+    "Function from name to file in `folder`, None where there is none, and all names"
     folder,names = Path(folder),defaultdict(list)
-    if not folder.is_dir(): raise AEError(f'{folder}: no such folder; give the folder that holds the PNG masks')
-    files = {p.relative_to(folder).as_posix()[:-4]:p for p in sorted(folder.rglob('*')) if p.suffix.lower()=='.png' and not p.name.startswith('.')}
+    if not folder.is_dir(): raise AEError(f'{folder}: no such folder; give the folder that holds the {what}')
+    files = {p.relative_to(folder).with_suffix('').as_posix():p for p in sorted(folder.rglob('*')) if p.suffix.lower() in suffixes and not p.name.startswith('.')}
     for k,p in files.items(): names[k.rpartition('/')[2]].append(p)
     return lambda k: files.get(k) or (names[k][0] if len(names.get(k, ()))==1 else None),tuple(files)
+
+_broken = OSError, SyntaxError, ValueError, EOFError, RuntimeError, zlib.error, tarfile.TarError, zipfile.BadZipFile, Image.DecompressionBombError
+
+def _open(find, k):
+    "The mask called `k`; a word for what is wrong where there is none"
+    p = find(k)
+    if p is None: return 'no'
+    if not isinstance(p, Path): return _array(p)
+    try: return open_mask(p)
+    except AEError: raise
+    except _broken: return 'unreadable'
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-067
 def score_folder(
@@ -252,17 +266,13 @@ def score_folder(
 )->tuple: # A `ConfusionMatrix`, and a dictionary of the names left out and why
     "Count all masks of a folder against their truth."
     if not callable(truth) and Path(masks).resolve()==Path(truth).resolve(): raise AEError(f'{masks}: masks and truth are the same folder')
-    find_mask,names = _find_masks(masks)
-    find_truth = truth if callable(truth) else _find_masks(truth)[0]
+    find_mask,names = _find_files(masks)
+    find_truth = truth if callable(truth) else _find_files(truth)[0]
     n,cm,left_out = len(vocab)+1,ConfusionMatrix(len(vocab)+1, ignore, unsure),{}
     def count(k):
-        pair = []
-        for name,find in (('mask',find_mask),('truth',find_truth)):
-            p = find(k)
-            if p is None: return f'no {name}'
-            try: pair.append(open_mask(p) if isinstance(p, Path) else _array(p))
-            except (OSError,SyntaxError): return f'unreadable {name}'
-        m,t = pair
+        m,t = _open(find_mask, k),_open(find_truth, k)
+        for name,o in (('mask',m),('truth',t)):
+            if isinstance(o, str): return f'{o} {name}'
         if m.shape!=t.shape: return f'mask is {_size(m)}, truth {_size(t)}'
         try: return _counts(t, m, n, ignore)
         except AEError as e: raise AEError(f'{k}: {e}') from None
@@ -407,3 +417,242 @@ def load(cls:ScoreCard, folder):
     if not path.is_file(): raise AEError(f'{folder}: has no score.json; score its masks first')
     try: return cls.from_json(path.read_text(encoding='utf-8'))
     except AEError as e: raise AEError(f'{path}: {e}') from None
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-101
+class MaskHistogram:
+    "What masks are made of: pixels by value, and the masks that can't be used."
+    def __init__(self,
+        vocab, # Names of the object classes; class number k+1 is `vocab[k]`
+        expect=None, # The k of the classes that should occur; None is all
+        name:str='masks', # What an error calls them
+    ):
+        store_attr()
+        self.counts,self.n_images,self.errors = np.zeros(256, np.int64),0,{}
+    def add(self,
+        name:str, # The mask's
+        mask, # uint8 (H,W)
+        size:tuple=None, # (width, height) of its image, if known
+    ):
+        "Count one mask."
+        counts,n = np.bincount(mask.ravel(), minlength=256),len(self.vocab)
+        self.counts += counts
+        self.n_images += 1
+        odd = [v for v in np.flatnonzero(counts).tolist() if n<v<255]
+        if odd: self.errors[name] = f"has the value {odd[0]}, which is no class: those are 0 to {n}, and 255 is unsure; check the list of classes"
+        elif size and mask.shape[::-1]!=tuple(size): self.errors[name] = f'is {_size(mask)} and its image {size[0]}x{size[1]}; masks are made at the size of the image'
+        return self
+    @property
+    def shares(self):
+        "Name and share of background, each class, unsure pixels, and, where there are any, pixels of no class."
+        c,n = self.counts/max(1, self.counts.sum()),len(self.vocab)
+        s = [*c[:n+1],c[255],c[n+1:255].sum()]
+        return [(k,float(v)) for k,v in zip(('background',*self.vocab,'unsure','no class'), s) if k!='no class' or v]
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-103
+@patch(as_prop=True)
+def warnings(self:MaskHistogram):
+    "What may be wrong with the masks as a whole, in words."
+    if not self.n_images: return []
+    n,expect = len(self.vocab),range(len(self.vocab)) if self.expect is None else self.expect
+    bg,unsure = (self.counts[[0,255]]/max(1, self.counts.sum())).tolist()
+    if expect and not self.counts[1:n+1].any(): warn = ['no pixel of any class in any mask: objects carry the number of their class, from 1']
+    else: warn = [f'no pixel of class {self.vocab[k]!r} in any mask' for k in sorted(expect) if not self.counts[k+1]]
+    if bg>.99: warn.append(f'{bg:.1%} of all pixels are background: lower the threshold, or train longer')
+    elif unsure>.95: warn.append(f'{unsure:.1%} of all pixels are unsure, and little is left to learn from: lower the threshold, or raise the background threshold')
+    elif bg<.05: warn.append(f'only {bg:.1%} of all pixels are background: raise the background threshold')
+    return warn
+
+@patch
+def check(self:MaskHistogram):
+    "The histogram itself, if every mask can be used; an error if not."
+    if not self.errors: return self
+    k,why = next(iter(self.errors.items()))
+    raise AEError(f'{self.name}: {k}: {why}'+(f' ({len(self.errors)-1} more masks can\'t be used)' if len(self.errors)>1 else ''))
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-105
+@patch
+def _repr_markdown_(self:MaskHistogram):
+    errors = [f'{k}: {why}' for k,why in self.errors.items()]
+    if len(errors)>5: errors[5:] = [f'{len(errors)-5} more that can\'t be used']
+    notes = '\n'.join(f'- {o}' for o in self.warnings+errors)
+    return _table([[f'{self.n_images} masks','pixels %'], *([k,f'{100*v:.2f}'] for k,v in self.shares)])+'\n\n'+notes
+
+@patch
+def plot(self:MaskHistogram, ax=None):
+    "Bars of the shares."
+    names,shares = zip(*self.shares)
+    rgb,n = np.reshape(voc_palette(), (256,3))/255,len(self.vocab)
+    if ax is None: ax = plt.subplots(figsize=(3.6, .5+.18*len(names)), layout='constrained')[1]
+    bars = ax.barh(range(len(names)), shares, color=[*rgb[:n+1],rgb[255],(1,0,0)][:len(names)], edgecolor='grey', linewidth=.5)
+    ax.bar_label(bars, [f'{s:.1%}' for s in shares], padding=2, fontsize=7)
+    ax.set(xlim=(0,1.25*max(shares)+.01), xlabel='share of the pixels')
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    return ax
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-107
+def _image_sizes(images):
+    "Function from name to (width, height), None where that isn't known"
+    if images is None or callable(images): return images or (lambda k: None)
+    find = _find_files(images, IMAGE_SUFFIXES, 'images')[0]
+    def size(k):
+        try: return (p := find(k)) and image_size(p)
+        except _broken: return None
+    return size
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-108
+def mask_histogram(
+    masks, # Folder of masks
+    vocab, # Names of the object classes; class number k+1 is `vocab[k]`
+    keys=None, # Names to look at; all that `masks` holds without
+    images=None, # Folder of their images, or a function from name to (width, height)
+    expect=None, # The k of the classes that should occur; None is all
+    n_workers:int=4, # Threads that read
+)->MaskHistogram:
+    "Count the pixels of all masks of a folder by value."
+    find,names = _find_files(masks)
+    size,hist = _image_sizes(images),MaskHistogram(vocab, expect, str(masks))
+    def read(k):
+        try: return _open(find, k),size(k)
+        except AEError as e: return str(e).removeprefix(f'{find(k)}: '),None
+    keys = names if keys is None else tuple(keys)
+    if not keys: raise AEError(f'{masks}: holds no PNG masks')
+    with ThreadPoolExecutor(n_workers) as ex:
+        for k,(m,s) in zip(keys, ex.map(read, keys)):
+            if isinstance(m, str): hist.errors[k] = {'no':'there is no such mask', 'unreadable':"can't be read; write it again"}.get(m, m)
+            else: hist.add(k, m, s)
+    return hist
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-116
+def refuse_truth(
+    masks, # Folder of masks to learn from
+    truth, # Folder of true masks, or a function from name to true mask or None; None if there is no truth
+    keys=None, # Names to look at; all that `masks` holds without
+    n:int=20, # Files to compare
+)->float: # Share of the judged pixels that are alike, nan if there was nothing to compare
+    "Stop if masks to learn from are the true masks."
+    if truth is None: return float('nan')
+    def refuse(what): raise AEError(f'{masks}: {what}; what learns from them has full supervision, and its score is no other; give pseudo masks, or say supervised=True if that is meant')
+    if not callable(truth) and Path(masks).resolve()==Path(truth).resolve(): refuse('is the folder of the true masks')
+    find_mask,names = _find_files(masks)
+    find_truth = truth if callable(truth) else _find_files(truth)[0]
+    names,seen,files = names if keys is None else tuple(keys),np.zeros((2,2), np.int64),0
+    for i in np.random.default_rng(0).permutation(len(names)):
+        m,t = _open(find_mask, names[i]),_open(find_truth, names[i])
+        if isinstance(m, str) or isinstance(t, str) or m.shape!=t.shape: continue
+        judged,alike = t!=255,m==t
+        objects = judged & ((t>0)|(m>0))
+        if not objects.any(): continue
+        seen += [[judged.sum(), (judged&alike).sum()],[objects.sum(), (objects&alike).sum()]]
+        files += 1
+        if files==n: break
+    pixels,inside = _ratio(seen[:,1], seen[:,0]).tolist()
+    if pixels>.999 and inside>.99: refuse(f'{pixels:.2%} of the pixels of {files} masks are those of the true masks')
+    return pixels
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-120
+def _ids(keys):
+    "Image ids, from a list or from a file with one a line"
+    where,ids = 'ids',keys
+    if isinstance(keys, (str,Path)):
+        where = keys
+        try: ids = [l.strip() for l in Path(keys).read_text(encoding='utf-8-sig').splitlines() if l.strip()]
+        except (OSError,UnicodeDecodeError): raise AEError(f'{keys}: cannot be read as a list of images; give a text file with one id a line, such as ImageSets/Segmentation/test.txt') from None
+    ids = list(ids)
+    if not ids: raise AEError(f'{where}: lists no image')
+    odd = [k for k in ids if not re.fullmatch(r'[^\s/\\]+', k)]
+    if odd: raise AEError(f'{where}: {odd[0]!r} is no id, which is a file name without folder and suffix; take a list of ImageSets/Segmentation')
+    twice = [k for k,c in Counter(ids).items() if c>1]
+    if twice: raise AEError(f'{where}: {twice[0]} is listed {ids.count(twice[0])} times; keep one')
+    return ids
+
+def _voc_place(comp, year):
+    if comp not in ('comp5','comp6'): raise AEError(f"comp='{comp}' is unknown; use 'comp5' if only VOC's own data were seen in training, or else 'comp6'")
+    return f'results/VOC{year}/Segmentation/{comp}_test_cls'
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-122
+def _members(archive):
+    "Name of each file of a tar or zip archive, and a function that reads it"
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as z: yield from ((o.filename, partial(z.read, o)) for o in z.infolist() if not o.is_dir())
+    else:
+        with tarfile.open(archive) as t: yield from ((o.name, lambda o=o: t.extractfile(o).read() if o.isfile() else b'') for o in t if not o.isdir())
+
+def _wrong(read, n_classes, size):
+    "What is wrong with one mask, in words"
+    try:
+        with Image.open(BytesIO(read())) as im: m,pal,res = np.array(im),im.getpalette() or [],[]
+    except _broken: return ["can't be read"]
+    if im.format!='PNG': res.append(f'is a {im.format} file; save it as PNG')
+    if im.mode!='P': res.append(f'is of mode {im.mode}; save it indexed (mode P)')
+    elif pal[:3*n_classes]!=voc_palette()[:min(3*n_classes, len(pal))]: res.append("has other colours than VOC's palette")
+    if size and im.size!=tuple(size): res.append(f'is {im.size[0]}x{im.size[1]} and its image {size[0]}x{size[1]}')
+    if m.ndim>2: return res
+    if (m==255).any(): res.append(f'is 255 (unsure) at {(m==255).mean():.1%} of its pixels, and a submission leaves nothing open; fill them with the likeliest class')
+    if len(odd := np.unique(m[(m>=n_classes)&(m!=255)])): res.append(f'has the value {odd[0]}, which is no class: those are 0 to {n_classes-1}')
+    return res
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-123
+def check_voc(
+    archive, # A tar or zip file
+    keys, # Ids of the images: a list, or a text file with one a line
+    images=None, # Folder of the images, to compare sizes, or a function from id to (width, height)
+    n_classes:int=21, # Classes, background among them
+    comp:str='comp6', # Competition
+    year:int=2012,
+)->list: # Strings; empty if the archive may be submitted
+    "Everything that is wrong with an archive for VOC's test server."
+    ids,place,size = dict.fromkeys(_ids(keys), 0),_voc_place(comp, year),_image_sizes(images)
+    if not Path(archive).is_file(): raise AEError(f'{archive}: is no file; give the archive')
+    wrong,elsewhere,n = [],defaultdict(list),0
+    try:
+        for n,(name,read) in enumerate(_members(archive), 1):
+            folder,_,file = posixpath.normpath(name).rpartition('/')
+            k = file.removesuffix('.png')
+            if k==file or k not in ids:
+                wrong.append(f'{name}: is no mask of an image in the list; leave it out')
+                continue
+            ids[k] += 1
+            if folder!=place: elsewhere[folder].append(file)
+            s = size(k)
+            if images is not None and not s: wrong.append(f'{file}: has no image in {images} that can be read')
+            wrong += [f'{file}: {why}' for why in _wrong(read, n_classes, s)]
+    except _broken as e: wrong.append(f'the archive breaks off after {n} files ({e})' if n else f'no archive that can be read ({e})')
+    wrong += [f"{len(fs)} of the files lie in {d or 'no folder'}, such as {fs[0]}; they belong in {place}" for d,fs in elsewhere.items()]
+    return wrong+[f'{k}.png: is {"missing" if not c else f"there {c} times"}' for k,c in ids.items() if c!=1]
+
+# %% ../nbs/08_evaluation.ipynb #evaluati-125
+def export_voc(
+    masks, # Folder of predicted masks, PNGs named like the images
+    out, # The archive to write, .tgz or .tar.gz
+    keys, # Ids of the images: a list, or a text file with one a line, such as ImageSets/Segmentation/test.txt
+    n_classes:int=21, # Classes, background among them
+    images=None, # Folder of the images, to compare sizes, or a function from id to (width, height)
+    comp:str='comp6', # Competition: 'comp5' if only VOC's own data were seen in training
+    year:int=2012,
+)->Path: # The archive
+    "Write an archive for VOC's test server; the folder may hold other masks, too."
+    out,ids,place = Path(out),sorted(_ids(keys)),_voc_place(comp, year)
+    find,found,wrong = _find_files(masks)[0],[],[]
+    if not out.name.endswith(('.tgz','.tar.gz')): raise AEError(f'{out}: a gzipped tar archive is written; end its name in .tgz or .tar.gz')
+    def save(part):
+        with open(part, 'wb') as f, gzip.GzipFile('', 'wb', fileobj=f, mtime=0) as z, tarfile.open(fileobj=z, mode='w') as t:
+            for k in ids:
+                try: m = _open(find, k)
+                except AEError as e: m = str(e).removeprefix(f'{find(k)}: ')
+                if isinstance(m, str):
+                    wrong.append(f'{k}.png: '+{'no':'is missing', 'unreadable':"can't be read"}.get(m, m))
+                    continue
+                mask_image(m).save(png := BytesIO(), 'PNG', optimize=True)
+                info = tarfile.TarInfo(f'{place}/{k}.png')
+                info.size = png.tell()
+                t.addfile(info, BytesIO(png.getvalue()))
+                found.append(k)
+        if found: wrong.extend(check_voc(part, found, images, n_classes, comp, year))
+        if wrong:
+            part.unlink()
+            e = AEError(f'{masks}: {wrong[0]}'+(f' (and {len(wrong)-1} more problems)' if len(wrong)>1 else ''))
+            e.problems = wrong
+            raise e
+    write_whole(out, save)
+    return out
