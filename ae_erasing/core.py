@@ -8,7 +8,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 __all__ = ['FREE', 'CLASS_COLOURS', 'Recipe', 'read_numbers', 'read_recipe', 'write_json', 'open_run', 'mean_colour', 'LineBar',
            'bar', 'fit', 'train_step', 'cut', 'least_belief', 'may_lie', 'to_batch', 'mine_step', 'region_mask',
            'step_summary', 'fit_mask', 'erase_loop', 'save_history', 'save_step', 'step_line', 'inline', 'Mining',
-           'tint', 'evenly', 'open_mining', 'read_run']
+           'class_colour', 'tint', 'evenly', 'open_mining', 'read_run']
 
 # %% ../nbs/05_core.ipynb #core-002
 import base64, csv, difflib, io, json, shutil, sys, time
@@ -469,6 +469,12 @@ class Mining:
 # %% ../nbs/05_core.ipynb #core-028
 CLASS_COLOURS = plt.get_cmap('tab20').colors
 
+def class_colour(
+    k:int, # Number of a class in the vocab
+)->tuple: # (r,g,b) in [0,1]
+    "The colour of a class in pictures; the colours of twenty classes differ."
+    return CLASS_COLOURS[2*k%20 + k//10%2]
+
 def tint(
     im:Image.Image, # A picture
     mask:np.ndarray, # uint8 (H,W) of 0, k+1 and 255; enlarged if smaller
@@ -478,12 +484,27 @@ def tint(
     a = np.asarray(im, dtype=np.float32)/255
     mask = fit_mask(mask, a.shape[:2])
     for v in np.unique(mask[(mask>0)&(mask<255)]):
-        a = np.where((mask==v)[...,None], (1-alpha)*a + alpha*np.array(CLASS_COLOURS[(v-1)*2%20 + (v-1)//10%2], np.float32), a)
+        a = np.where((mask==v)[...,None], (1-alpha)*a + alpha*np.array(class_colour(int(v)-1), np.float32), a)
     hatch = (mask==255) & ((np.indices(mask.shape).sum(0)//2)%3==0)
     edge = np.zeros(mask.shape, bool)
     edge[1:] |= mask[1:]!=mask[:-1]
     edge[:,1:] |= mask[:,1:]!=mask[:,:-1]
     return np.where((hatch|edge)[...,None], 1, a)
+
+def _views(self:Mining, i, max_side=256):
+    "Pictures of an image by name, (H,W,3) in [0,1]: itself, where each step looked over what was erased, all regions, the truth if known"
+    im = self.data.image(i, max_side)
+    a = np.asarray(im, dtype=np.float32)/255
+    out = dict(image=a)
+    for t in range(1, len(self.steps)+1):
+        gone = fit_mask(self.regions.erased(i, t-1).astype(np.uint8), a.shape[:2])[...,None]>0 if t>1 else False
+        maps,_,size = self.maps(i, t)
+        heat = fit_mask(enlarge(maps, size).max(0), a.shape[:2])/255
+        alpha = (.15+.6*heat)[...,None]
+        out[f'step {t}'] = (1-alpha)*np.where(gone, .5, a) + alpha*plt.get_cmap('magma')(heat)[...,:3]
+    out['all regions'] = tint(im, self.mask(i))
+    if (tr := self.data.truth(i)) is not None: out['truth'] = tint(im, tr)
+    return out
 
 def _plot(self:Mining, idxs=None, n=4, imsize=1.3):
     "Figure of images, where each step looked, and all regions (with the truth if known)"
@@ -494,18 +515,9 @@ def _plot(self:Mining, idxs=None, n=4, imsize=1.3):
     for ax in axs.flat: ax.set_axis_off()
     for ax,c in zip(axs[0], cols): ax.set_title(c, fontsize=8)
     for i,row in zip(idxs, axs):
-        im = self.data.image(i, 256)
-        a = np.asarray(im, dtype=np.float32)/255
         names = ', '.join(self.data.vocab[k] for k in self.data.labels[i])
-        row[0].imshow(a)
         row[0].text(2, 4, names, fontsize=6, va='top', color='w', bbox=dict(fc='k', alpha=.6, pad=1, lw=0), clip_on=True).set_in_layout(False)
-        for t in range(1, T+1):
-            gone = fit_mask(self.regions.erased(i, t-1).astype(np.uint8), a.shape[:2])[...,None]>0 if t>1 else False
-            maps,_,size = self.maps(i, t)
-            heat = fit_mask(enlarge(maps, size).max(0), a.shape[:2])/255
-            row[t].imshow(np.where(gone, .5, a)); row[t].imshow(heat, cmap='magma', alpha=.15+.6*heat, vmin=0, vmax=1)
-        row[T+1].imshow(tint(im, self.mask(i)))
-        if known and (tr := self.data.truth(i)) is not None: row[T+2].imshow(tint(im, tr))
+        for ax,a in zip(row, self.views(i).values()): ax.imshow(a)
     return fig
 
 def evenly(
@@ -514,7 +526,7 @@ def evenly(
 )->list: # At most `n` of them
     "Some of a list, evenly spread."
     return [xs[j] for j in np.linspace(0, len(xs)-1, min(n, len(xs))).round().astype(int)] if xs else []
-Mining.plot = _plot
+Mining.views,Mining.plot = _views,_plot
 
 def open_mining(
     out:str|Path, # Folder of a run

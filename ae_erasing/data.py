@@ -6,13 +6,15 @@ Docs: https://ae-erasing.github.io/ae_erasing/data.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'open_image', 'image_size', 'ImageLabels', 'subset',
-           'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'from_rows', 'from_folder', 'from_csv',
-           'open_mask', 'find_devkit', 'voc2012', 'get_data', 'crop_and_flip', 'image_dls']
+           'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'from_rows', 'image_files',
+           'from_folder', 'from_csv', 'open_mask', 'find_devkit', 'voc2012', 'voc_palette', 'mask_image', 'get_data',
+           'crop_and_flip', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #data-002
-import csv, difflib, hashlib, json
+import csv, difflib, hashlib, json, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -53,12 +55,25 @@ def _upright_size(im):
     size = (im.tag_v2[256], im.tag_v2[257]) if im.format=='TIFF' else im.size
     return size[::-1] if im.getexif().get(0x0112) in (5,6,7,8) else size
 
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
+
+@contextmanager
+def _reading(path):
+    "An open picture; whatever is wrong with its file becomes one line"
+    try:
+        with Image.open(path) as im: yield im
+    except FileNotFoundError: raise AEError(f'{path}: is not there') from None
+    except Image.DecompressionBombError: raise AEError(f'{path}: has more than {2*Image.MAX_IMAGE_PIXELS//10**6} megapixels; shrink it') from None
+    except Exception as e:
+        why = ' '.join(str(e).replace(str(path), '').replace(repr(str(path)), '').split()).strip("'\" ") or type(e).__name__
+        raise AEError(f'{path}: cannot be read as an image ({why[:90]})') from None
+
 def open_image(
     path:str|Path, # File that Pillow can read; of an animation, the first frame
     max_side:int|None=None, # Shrink so that the longer side has at most this many pixels
 )->Image.Image: # RGB, upright
     "The picture in a file, as upright RGB, whatever mode, depth or orientation it is kept in."
-    with Image.open(path) as im:
+    with _reading(path) as im:
         size = work_size(_upright_size(im), max_side)
         if max_side: im.draft('RGB', (max_side, max_side))
         rgb = _to_rgb(ImageOps.exif_transpose(im))
@@ -69,7 +84,7 @@ def image_size(
     max_side:int|None=None, # As for `open_image`
 )->tuple: # (width, height)
     "The size that `open_image` would give, from the head of the file alone."
-    with Image.open(path) as im: return work_size(_upright_size(im), max_side)
+    with _reading(path) as im: return work_size(_upright_size(im), max_side)
 
 # %% ../nbs/00_data.ipynb #data-012
 @dataclass(frozen=True)
@@ -132,14 +147,15 @@ ImageLabels.show = show_images_with_labels
 # %% ../nbs/00_data.ipynb #data-022
 def run_keys(
     paths:list, # Relative paths of the images
+    folders:bool=False, # Keep the folders in all names
 )->list[str]: # One key an image, with `/` between folders
     "Short unique names: the stem; where stems repeat, the relative path without suffix; where those repeat too, with suffix."
     safe = lambda *parts: '/'.join('_' if o in ('.','..') else o for o in parts)
     def names(i, p):
-        folders = [o for o in p.parts[:-1] if o!=p.anchor]
-        return safe(p.stem),safe(*folders, p.stem),safe(*folders, p.name),f'{safe(*folders, p.name)}~{i}'
+        above = [o for o in p.parts[:-1] if o!=p.anchor]
+        return safe(p.stem),safe(*above, p.stem),safe(*above, p.name),f'{safe(*above, p.name)}~{i}'
     forms = [names(i, Path(p)) for i,p in enumerate(paths)]
-    longer,keys = [0]*len(forms),[f[0] for f in forms]
+    longer,keys = [int(folders)]*len(forms),[f[folders] for f in forms]
     while twice := {k for k,c in Counter(k.casefold() for k in keys).items() if c>1}:
         longer = [min(l+(k.casefold() in twice), 3) for l,k in zip(longer, keys)]
         keys = [f[l] for f,l in zip(forms, longer)]
@@ -178,10 +194,10 @@ def _fix_vocab(found, classes, where):
 def _look(path):
     "What is wrong with a file, and a digest of what it holds"
     try:
-        with Image.open(path) as im: im.load()
-        return None,hashlib.sha1(path.read_bytes()).hexdigest()
-    except FileNotFoundError: return 'is not there',None
-    except Exception as e: return f'cannot be read as an image ({str(e).replace(str(path), "").strip(chr(39)+" ") or type(e).__name__})'[:120],None
+        with _reading(path) as im:
+            im.load()
+            return None,hashlib.sha1(path.read_bytes()).hexdigest()
+    except AEError as e: return str(e).removeprefix(f'{path}: '),None
 
 def _listed(names, n=3): return ', '.join(map(str, names[:n])) + (f' and {len(names)-n} more' if len(names)>n else '')
 
@@ -233,7 +249,13 @@ NEGATIVES = {'_none','none','background','negative','negatives'}
 SPLITS = {'train':True, 'training':True, 'val':False, 'valid':False, 'validation':False, 'test':False}
 
 def _is_hidden(p, root): return any(o.startswith('.') or o=='__MACOSX' for o in p.relative_to(root).parts)
-def _files(folder): return sorted(p for p in folder.rglob('*') if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(p, folder))
+
+def image_files(
+    folder:Path, # Any folder
+)->list[Path]: # Sorted
+    "The pictures in a folder and below it, by their suffixes, less hidden ones."
+    return sorted(p for p in folder.rglob('*') if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(p, folder))
+
 def _check_dir(path):
     path = Path(path).expanduser()
     if not path.exists(): raise AEError(f'{path}: is not there; give the path of a folder of class folders, a CSV table or a VOC devkit')
@@ -254,7 +276,7 @@ def from_folder(
     loose = [p.name for s in split for p in s.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
     notes = [f'{len(loose)} images lie beside the class folders and are not used: {_listed(loose)}'] if loose else []
     if odd: notes.append(f'beside train and valid there is {_listed(odd)}: all of them are taken for classes')
-    found = [(d, t, _files(d)) for d,t in folders]
+    found = [(d, t, image_files(d)) for d,t in folders]
     empty = sorted({d.name for d,_,fs in found if not fs}-{d.name for d,_,fs in found if fs})
     if empty: notes.append(f'{len(empty)} class folders hold no images: {_listed(empty)}')
     rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t,fs in found for p in fs]
@@ -360,6 +382,20 @@ def voc2012(
     beside = _beside(root, classes)
     own = next((p.name for p in (root.resolve(), *root.resolve().parents) if p.name and not p.name.startswith('VOC')), root.name)
     return from_rows(f'{root.name}-{tname}' if root.name=='VOC2012' and len(train)>1000 else own, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes)
+
+# %% ../nbs/00_data.ipynb #data-0412
+def voc_palette()->list: # 768 numbers: r, g, b for each of 256 values
+    "The palette of PASCAL VOC: bits 0, 3 and 6 of the number make the red, 1, 4 and 7 the green, 2 and 5 the blue, from the highest bit down."
+    bit = lambda v,j: v>>j & 1
+    return [sum(bit(v, c+3*j)<<(7-j) for j in range(3) if c+3*j<8) for v in range(256) for c in range(3)]
+
+def mask_image(
+    mask:np.ndarray, # uint8 (H,W)
+)->Image.Image: # Indexed, mode P
+    "A mask as a picture in VOC's colours, whose pixels still hold the numbers."
+    im = Image.fromarray(mask.astype(np.uint8), 'L')
+    im.putpalette(voc_palette())
+    return im
 
 # %% ../nbs/00_data.ipynb #data-043
 def get_data(
