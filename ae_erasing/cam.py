@@ -97,8 +97,8 @@ def dense_crf(
     near:float=3., # Weight of smoothness: pixels near each other bear one label
     near_xy:float=3., # How near, pixels
     alike:float=10., # Weight of appearance: so do pixels of like colour
-    alike_xy:float=80., # How far that reaches, pixels
-    alike_rgb:float=13., # How like the colour, of 255
+    alike_xy:float=50., # How far that reaches, pixels
+    alike_rgb:float=5., # How like the colour, of 255
     trust:float=1., # Believe a stated label this much, and the rest to be any of the others
 )->torch.Tensor: # (N,L,H,W), sums to 1 over L
     "Probabilities of labels made to agree between pixels near each other and alike (Krähenbühl and Koltun, NeurIPS 2011)."

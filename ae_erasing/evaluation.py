@@ -300,14 +300,15 @@ class Stage:
     threshold:float # None where there was none
     chosen:str # How the threshold was chosen: 'fixed', 'label-free', or 'oracle', on the truth; None where there was none
     refined:bool=False # Were maps refined along the colours of the picture (`cam.refine`)?
+    true_masks:bool=False # Did a network learn from true masks (full supervision)?
     def __post_init__(self):
-        for k in ('image_labels','saliency','crf','refined'):
+        for k in ('image_labels','saliency','crf','refined','true_masks'):
             if not isinstance(getattr(self, k), bool): raise AEError(f'{self.stage}: {k} is {getattr(self, k)!r}; say True or False')
         if self.chosen not in (None,'fixed','label-free','oracle'): raise AEError(f"{self.stage}: chosen='{self.chosen}' is unknown; use 'fixed', 'label-free' or 'oracle'")
         if (self.threshold is None)!=(self.chosen is None): raise AEError(f'{self.stage}: give a threshold and how it was chosen, or None for both')
     def facts(self):
         "What was used, in words."
-        s,used = self.score,{'image labels used':self.image_labels, 'saliency':self.saliency, 'CRF':self.crf, 'refined':self.refined}
+        s,used = self.score,{'image labels used':self.image_labels, 'saliency':self.saliency, 'CRF':self.crf, 'refined':self.refined, 'learnt from true masks':self.true_masks}
         res = {'data':self.data, 'split':self.split, 'images':str(s.n_images or 'not known'), **{k:'yes' if v else 'no' for k,v in used.items()}}
         res['mIoU over'] = conventions[s.absent]
         res['ignored pixels'] = 'left out' if s.unsure=='skip' else 'counted as background'

@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/segment.html.md"""
 
 # %% auto #0
 __all__ = ['SegRecipe', 'read_seg_recipe', 'MaskFolder', 'mask_dls', 'check_masks', 'train_round', 'predict_masks',
-           'round_summary', 'round_line', 'segment', 'Segmenter', 'add_segmenters']
+           'round_summary', 'round_line', 'segment', 'Segmenter', 'add_segmenters', 'add_predictions']
 
 # %% ../nbs/10_segment.ipynb #segment-002
 import csv, hashlib, json, shutil, time
@@ -19,7 +19,7 @@ from .data import AEError, ImageLabels, crop_and_flip, open_mask
 from .cam import enlarge, write_whole
 from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
-from .masks import IGNORE, refine_mask, save_mask
+from .masks import IGNORE, names_of, refine_mask, save_mask
 from .predict import predict_image
 from .psl import PSLLoss, load_seg_model, psl_learner, save_seg_model
 from fastai.vision.all import (Adam, DataBlock, DataLoaders, ImageBlock, IndexSplitter, Learner, MaskBlock, PILImage, PILMask, SGD, default_device, set_seed, store_attr)
@@ -317,3 +317,16 @@ def add_segmenters(
             how = folder.name[6:]
             card.add(stage, scores(_count(data, folder, truth)), split='valid', image_labels=False, threshold=None, chosen=None, crf=how=='crf', refined=how=='par', true_masks=seg.record['supervised'])
     return card
+
+def add_predictions(
+    mining:Mining, # A run
+    card:ScoreCard, # Gets a row
+    folder:str|Path, # Predicted masks, PNGs named like the images or like their keys in the run
+    truth:str|Path=None, # Folder of true masks named alike; None takes those of the run's images
+)->dict: # Names left out, and why
+    "Score a folder of predicted masks, such as `ae-erasing predict` writes."
+    data = mining.data
+    by_name = {n:i for i in range(len(data)) for n in names_of(mining, i)}
+    cm,left_out = score_folder(folder, truth or (lambda k: data.truth(by_name[k]) if k in by_name else None), data.vocab)
+    card.add(f'predictions in {Path(folder).name}', scores(cm), split='given', image_labels=False, threshold=None, chosen=None)
+    return left_out
