@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/masks.html.md"""
 
 # %% auto #0
 __all__ = ['IGNORE', 'pseudo_mask', 'map_background', 'saliency_background', 'image_mask', 'save_mask', 'write_masks',
-           'cam_sweep', 'score_run', 'truth_folder', 'plot_masks']
+           'cam_sweep', 'score_run', 'truth_folder', 'plot_masks', 'voc_palette']
 
 # %% ../nbs/06_masks.ipynb #masks-002
 from collections.abc import Callable
@@ -93,6 +93,8 @@ def image_mask(
     return fit_mask(mask, size[::-1])
 
 # %% ../nbs/06_masks.ipynb #masks-019
+_all_ = ['voc_palette']
+
 def save_mask(
     mask:np.ndarray, # uint8 (H,W)
     path:str|Path, # A .png
