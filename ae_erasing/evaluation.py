@@ -9,7 +9,7 @@ __all__ = ['conventions', 'confusion_matrix', 'ConfusionMatrix', 'Score', 'score
            'Stage', 'ScoreCard', 'MaskHistogram', 'mask_histogram', 'refuse_truth', 'check_voc', 'export_voc']
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-003
-import gzip, json, os, posixpath, re, tarfile, zipfile, zlib, numpy as np, matplotlib.pyplot as plt
+import gzip, json, os, posixpath, re, tarfile, zipfile, numpy as np, matplotlib.pyplot as plt
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
@@ -243,7 +243,7 @@ def _find_files(folder, suffixes=('.png',), what='PNG masks'):
     for k,p in files.items(): names[k.rpartition('/')[2]].append(p)
     return lambda k: files.get(k) or (names[k][0] if len(names.get(k, ()))==1 else None),tuple(files)
 
-_broken = OSError, SyntaxError, ValueError, EOFError, RuntimeError, zlib.error, tarfile.TarError, zipfile.BadZipFile, Image.DecompressionBombError
+_broken = OSError, SyntaxError, ValueError, Image.DecompressionBombError
 
 def _open(find, k):
     "The mask called `k`; a word for what is wrong where there is none"
@@ -573,17 +573,24 @@ def _voc_place(comp, year):
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-122
 def _members(archive):
-    "Name of each file of a tar or zip archive, and a function that reads it"
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as z: yield from ((o.filename, partial(z.read, o)) for o in z.infolist() if not o.is_dir())
-    else:
-        with tarfile.open(archive) as t: yield from ((o.name, lambda o=o: t.extractfile(o).read() if o.isfile() else b'') for o in t if not o.isdir())
+    "Name of each file of a tar or zip archive, and a function that reads it; an `AEError` where the archive breaks off"
+    n = 0
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as z:
+                for n,o in enumerate(z.infolist(), 1):
+                    if not o.is_dir(): yield o.filename,partial(z.read, o)
+        else:
+            with tarfile.open(archive) as t:
+                for n,o in enumerate(t, 1):
+                    if not o.isdir(): yield o.name,(lambda: t.extractfile(o).read() if o.isfile() else b'')
+    except Exception: raise AEError(f'the archive breaks off at file {n}' if n else 'it is no tar or zip archive that can be read') from None
 
 def _wrong(read, n_classes, size):
     "What is wrong with one mask, in words"
     try:
         with Image.open(BytesIO(read())) as im: m,pal,res = np.array(im),im.getpalette() or [],[]
-    except _broken: return ["can't be read"]
+    except Exception: return ["can't be read"]
     if im.format!='PNG': res.append(f'is a {im.format} file; save it as PNG')
     if im.mode!='P': res.append(f'is of mode {im.mode}; save it indexed (mode P)')
     elif pal[:3*n_classes]!=voc_palette()[:min(3*n_classes, len(pal))]: res.append("has other colours than VOC's palette")
@@ -605,9 +612,9 @@ def check_voc(
     "Everything that is wrong with an archive for VOC's test server."
     ids,place,size = dict.fromkeys(_ids(keys), 0),_voc_place(comp, year),_image_sizes(images)
     if not Path(archive).is_file(): raise AEError(f'{archive}: is no file; give the archive')
-    wrong,elsewhere,n = [],defaultdict(list),0
+    wrong,elsewhere = [],defaultdict(list)
     try:
-        for n,(name,read) in enumerate(_members(archive), 1):
+        for name,read in _members(archive):
             folder,_,file = posixpath.normpath(name).rpartition('/')
             k = file.removesuffix('.png')
             if k==file or k not in ids:
@@ -618,7 +625,7 @@ def check_voc(
             s = size(k)
             if images is not None and not s: wrong.append(f'{file}: has no image in {images} that can be read')
             wrong += [f'{file}: {why}' for why in _wrong(read, n_classes, s)]
-    except _broken as e: wrong.append(f'the archive breaks off after {n} files ({e})' if n else f'no archive that can be read ({e})')
+    except AEError as e: wrong.append(str(e))
     wrong += [f"{len(fs)} of the files lie in {d or 'no folder'}, such as {fs[0]}; they belong in {place}" for d,fs in elsewhere.items()]
     return wrong+[f'{k}.png: is {"missing" if not c else f"there {c} times"}' for k,c in ids.items() if c!=1]
 

@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/masks.html.md"""
 
 # %% auto #0
 __all__ = ['IGNORE', 'pseudo_mask', 'map_background', 'names_of', 'saliency_background', 'image_mask', 'refine_mask', 'save_mask',
-           'write_masks', 'cam_sweep', 'score_run', 'truth_folder', 'plot_masks']
+           'write_masks', 'cam_sweep', 'score_run', 'truth_folder', 'plot_masks', 'voc_palette']
 
 # %% ../nbs/06_masks.ipynb #masks-002
 from collections.abc import Callable
@@ -120,6 +120,8 @@ def refine_mask(
     return np.where(best.numpy()<keep, IGNORE, values[which.numpy()]).astype(np.uint8)
 
 # %% ../nbs/06_masks.ipynb #masks-019
+_all_ = ['voc_palette']
+
 def save_mask(
     mask:np.ndarray, # uint8 (H,W)
     path:str|Path, # A .png

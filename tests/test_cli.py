@@ -1,5 +1,5 @@
 "The command line: masks from a command, and one line for each thing that can be wrong with it."
-import json, os, shutil, subprocess, sys
+import json, os, shutil, subprocess, sys, tarfile
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
@@ -207,6 +207,35 @@ def test_score_of_creatures(cli, tmp_path):
     code,said,err = cli('score', tmp_path/'run')
     assert code==0 and not err and 'oracle' in said and (tmp_path/'run/score.json').exists()
 
+@pytest.fixture
+def submission(tmp_path):
+    "Predictions of three images, their list, and the images; 9 classes"
+    (tmp_path/'pred').mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((4,5+i), i+6, np.uint8)).save(tmp_path/f'pred/{i}.png')
+        picture(tmp_path/f'jpg/{i}.jpg', size=(5+i,4))
+    (tmp_path/'test.txt').write_text('0\n1\n2\n')
+    return tmp_path/'pred',('--ids', tmp_path/'test.txt', '--images', tmp_path/'jpg', '--n-classes', 9),tmp_path/'up.tgz'
+
+def test_export_voc(cli, submission):
+    pred,args,out = submission
+    assert cli('export-voc', pred, *args, '--out', out)==(0, f'{out}: ready for the server (comp6)\n', '')
+    with tarfile.open(out) as t: assert t.getnames()==[f'results/VOC2012/Segmentation/comp6_test_cls/{i}.png' for i in range(3)]
+    assert cli('export-voc', out, *args, '--check-only')==(0, f'{out}: ready for the server (comp6)\n', '')
+    assert cli('export-voc', pred, *args, '--out', out, '--comp', 'comp5', '--year', 2010)==(0, f'{out}: ready for the server (comp5)\n', '')
+    with tarfile.open(out) as t: assert t.getnames()[0].startswith('results/VOC2010/Segmentation/comp5_test_cls/')
+
+def test_export_voc_lists_what_is_wrong(cli, submission):
+    pred,args,out = submission
+    Image.new('L', (5,4), 255).save(pred/'0.png')
+    (pred/'1.png').unlink()
+    code,said,err = cli('export-voc', pred, *args, '--out', out)
+    assert code==2 and said.splitlines()==['  1.png: is missing', '  0.png: is 255 (unsure) at 100.0% of its pixels, and a submission leaves nothing open; fill them with the likeliest class']
+    assert err==f'ae-erasing: {pred}: 2 problems keep it from the server, such as: 1.png: is missing\n' and not out.exists()
+    out.write_bytes(b'no archive')
+    code,said,err = cli('export-voc', out, *args, '--check-only')
+    assert code==2 and len(said.splitlines())==4 and err.startswith(f'ae-erasing: {out}: 4 problems keep it') and err.count('\n')==1
+
 # --- what is refused
 
 def test_bad_sources(refuses, tmp_path):
@@ -380,3 +409,14 @@ def test_help_is_fast():
 def test_no_command_shows_help(cli):
     code,out,err = cli()
     assert code in (0,2) and 'mine' in out+err
+
+def test_bad_export(refuses, submission, tmp_path):
+    pred,args,out = submission
+    for more in ((), ('--out', out, '--check-only')): refuses(('export-voc', pred, *args, *more), '--out', '--check-only')
+    refuses(('export-voc', pred, *args, '--out', tmp_path/'up.zip'), tmp_path/'up.zip', '.tgz')
+    refuses(('export-voc', tmp_path/'nowhere', *args, '--out', out), tmp_path/'nowhere', 'no such folder')
+    refuses(('export-voc', pred, '--ids', tmp_path/'no.txt', '--out', out), tmp_path/'no.txt', 'list of images')
+    refuses(('export-voc', pred, *args, '--out', out, '--comp', 'comp1'), "comp='comp1'")
+    refuses(('export-voc', pred, *args, '--check-only'), pred, 'is no file')
+    (tmp_path/'file').write_text('x')
+    refuses(('export-voc', pred, *args, '--out', tmp_path/'file/up.tgz'), tmp_path/'file')
