@@ -78,257 +78,7 @@ def history(
         return {k:[float(r[k]) for r in rows] for k in rows[0] if all(r[k] for r in rows)} if rows else {}
     except (OSError, ValueError, csv.Error): return {}
 
-# %% ../nbs/11_explore.ipynb #explore-016
-class Rating:
-    "Masks of a set, image by image: a number for each, and the counts of all."
-    def __init__(self,
-        data:ImageLabels, # The set
-        idxs:list, # Which of its images
-        mask:Callable, # Index -> its mask
-        truth:Callable, # Index -> its true mask or None
-        doubt:Callable, # Index, mask -> a number that needs no truth, low where things are likely to be wrong
-    ):
-        n = len(data.vocab)+1
-        self.cm,self.shares,self.true_shares = ConfusionMatrix(n),np.zeros(256),np.zeros(256)
-        self.unsure,self.notes,by_truth,by_doubt = {},[],{},{}
-        for i in idxs:
-            try:
-                m,t = mask(i),truth(i)
-                if t is not None:
-                    cm = ConfusionMatrix(n).add(t, fit_mask(m, t.shape))
-                    self.cm.add_counts(cm.counts)
-                    self.true_shares += np.bincount(t.ravel(), minlength=256)
-                    if data.labels[i]: by_truth[i] = scores(ConfusionMatrix(n, unsure='background').add_counts(cm.counts)).miou
-                if data.labels[i]: by_doubt[i] = doubt(i, m)
-            except (OSError, SyntaxError, AEError) as e:
-                self.notes.append(f'{data.keys[i]}: left out ({getattr(e, "strerror", None) or e})')
-                continue
-            counts = np.bincount(m.ravel(), minlength=256)
-            self.shares += counts
-            self.unsure[i] = counts[255]/m.size
-        for o in (self.shares, self.true_shares): o /= max(o.sum(), 1)
-        self.known = bool(by_truth)
-        self.by = {i:v for i,v in (by_truth or by_doubt).items() if not np.isnan(v)}
-        self.order = sorted(self.by, key=self.by.get)
-
-# %% ../nbs/11_explore.ipynb #explore-021
-def in_words(
-    r:Recipe, # Of a run
-)->list: # Sentences
-    "What a recipe means."
-    weights = 'goes on from the weights of the step before' if r.keep_weights else 'begins afresh'
-    return [f'{r.steps} erase steps. In each, {r.arch} (pretrained weights: {r.pretrained}) is trained for {r.epochs} epochs on crops of {r.size} pixels, {r.bs} images a batch, by {r.optimizer} ({r.schedule}, learning rate {r.lr:g}, that of the head {r.head_lr:g}, weight decay {r.wd:g}) and the loss "{r.loss}"; each step {weights}.',
-        f'Class maps are made of images of about {r.mine_size} pixels squared, at {" and ".join(f"{s:g}" for s in r.scales)} times that size{" and mirrored" if r.flip else ""}, one place for every {r.mine_stride} pixels' + (f', and refined {r.refine} times along like colours at {r.refine_size} pixels squared.' if r.refine else '.'),
-        f'A pixel is mined where the map of a label is above {r.threshold:g} of its maximum' + (f'; from step 2 on, only where the map of step 1 was above {r.within:g}' if r.within else '') + (f'; from step 2 on, only while the belief in the label is at least {r.min_score:g} of what it was in step 1' if r.min_score else '') + '.',
-        f'Erased pixels get {"the colour "+" ".join(f"{c:g}" for c in r.fill) if r.fill else "the mean colour of the training images"}. A pixel of a pseudo mask is background where all maps are below {r.background:g}. Images are worked at with {r.max_side} pixels a side at most. Seed {r.seed}.']
-
-def to_repeat(
-    mining:Mining, # A run
-)->str|None: # A line of Python; None where the data was made by hand
-    "What makes the same run again."
-    source,r = mining.run['data'].get('source'),mining.recipe
-    base = read_recipe(r.name)
-    changed = {k:v for k,v in vars(r).items() if k!='name' and v!=getattr(base, k)}
-    if source: return f'erase_loop(get_data({", ".join(f"{k}={v!r}" for k,v in source.items())}), {str(mining.out)!r}, {r.name!r}' + ''.join(f', {k}={v!r}' for k,v in changed.items()) + ')'
-
-# %% ../nbs/11_explore.ipynb #explore-024
-def find_segmenters(
-    run:str|Path, # Folder of a run
-)->list: # (what to call it, folder), in order
-    "Rounds of the segmenters that were trained on a run."
-    number = lambda p: int(p.name[6:])
-    rounds = [r for p in sorted(Path(run).glob('segment/*')) for r in sorted((r for r in p.glob('round_*') if r.name[6:].isdigit()), key=number)]
-    return [(f'{r.parent.name}, round {number(r)}', r) for r in rounds]
-
-def find_predictions(
-    predictions:str|Path|list, # Folder of PNG masks, perhaps with pictures in its `overlays`, or a list of (name, picture or path, mask)
-    n:int=24, # How many at most, evenly spread
-)->list: # (name, picture to show, mask)
-    "Predicted masks with pictures of them."
-    if not isinstance(predictions, (str,Path)):
-        return [(name, tint(im if isinstance(im, Image.Image) else open_image(im, 512), m), m) for name,im,m in evenly(list(predictions), n)]
-    folder = Path(predictions)
-    masks = sorted(p for p in folder.rglob('*.png') if 'overlays' not in p.relative_to(folder).parts)
-    if not masks: raise AEError(f'{folder}: holds no PNG masks; give the folder that predictions were written to')
-    def look(p):
-        name,m = p.relative_to(folder).as_posix()[:-4],open_mask(p)
-        over = next((f for e in ('.jpg','.png','.jpeg') if (f := folder/'overlays'/f'{name}{e}').is_file()), None)
-        return name,open_image(over, 512) if over else tint(Image.new('RGB', m.shape[::-1], (96,)*3), m),m
-    return [look(p) for p in evenly(masks, n)]
-
-# %% ../nbs/11_explore.ipynb #explore-025
-class Report:
-    "A page about a run and what followed it."
-    def __init__(self,
-        mining:Mining, # The run
-        truth:Callable=None, # Index -> true mask or None; None is the data's own
-        predictions=None, # As for `find_predictions`
-        n:int=6, # Best and worst images to show, of each kind
-    ):
-        store_attr()
-        data,self.side = mining.data,224
-        self.truth = truth or data.truth
-        self.card = ScoreCard.load(mining.out) if (mining.out/'score.json').is_file() else None
-        self.rating = Rating(data, data.train_idxs, self.pseudo, self.truth, lambda i,m: float(mining.maps(i, 1)[1].min())) if (mining.out/'masks').is_dir() else None
-        self.segmenters = [(name, d, Rating(data, data.valid_idxs, lambda i,d=d: open_mask(d/'valid'/f'{data.keys[i]}.png'), self.truth, self.agrees) if (d/'valid').is_dir() else None)
-            for name,d in find_segmenters(mining.out)]
-        self.items = find_predictions(predictions) if predictions is not None else []
-        self.notes = [*mining.run['data']['notes'], *(n for r in (self.rating, *(r for _,_,r in self.segmenters)) if r for n in r.notes)]
-    def pseudo(self, i): return open_mask(self.mining.out/'masks'/f'{self.mining.data.keys[i]}.png')
-    def agrees(self, i, m):
-        "Share of the object pixels in a mask that are of classes the image is labelled with"
-        objects = m[(m>0)&(m<255)]
-        return float(np.isin(objects, [k+1 for k in self.mining.data.labels[i]]).mean()) if len(objects) else 0.
-    def called(self, i): return ', '.join(self.mining.data.vocab[k] for k in self.mining.data.labels[i]) or 'no label'
-    def name_of(self, v): return 'background' if v==0 else self.mining.data.vocab[v-1] if v<=len(self.mining.data.vocab) else f'class {v-1}'
-    def picture(self, i, a, what, *caption): return picture(a, f'{what} of {self.mining.data.keys[i]} ({self.called(i)})', Span(what, cls='what'), *caption, side=self.side)
-    def overlay(self, i, mask, what, *caption): return self.picture(i, tint(self.mining.data.image(i, self.side), mask), what, *caption)
-
-# %% ../nbs/11_explore.ipynb #explore-026
-def _facts(pairs, cls='facts'): return Dl(*(Div(Dt(k), Dd(*v) if isinstance(v, list) else Dd(v)) for k,v in pairs), cls=cls)
-
-@patch
-def head(self:Report):
-    "What the run is."
-    m,d = self.mining,self.mining.data
-    run,best = m.run,[s for s in self.card.stages if s.chosen!='oracle'][-1:] if self.card else []
-    return Header(P('Report of a run of adversarial erasing', cls='kicker'), H1(run['data']['name']),
-        _facts([('images', f'{len(d)}: {len(d.train_idxs)} to mine, {len(d.valid_idxs)} for validation'), ('classes', str(len(d.vocab))), ('steps', str(len(m.steps))),
-            *((f'mIoU, {s.stage}', f'{s.score.miou:.1%}') for s in best), ('begun', run['started']), ('this report', time.strftime('%Y-%m-%d %H:%M'))]))
-
-@patch
-def legend(self:Report):
-    "What the colours mean."
-    vocab = self.mining.data.vocab
-    swatch = lambda style,text: Li(Span(cls='swatch', style=style), text)
-    rgb = lambda k: '#'+''.join(f'{round(255*c):02x}' for c in class_colour(k))
-    return Section(H2('Colours'), Ul(*(swatch(f'background:{rgb(k)}', c) for k,c in enumerate(vocab)), swatch('background:repeating-linear-gradient(135deg,#fff 0 2px,#777 2px 5px)', 'white hatching: unsure, left out of training'),
-        swatch('background:#808080', 'grey: erased by earlier steps'), swatch('background:linear-gradient(90deg,#221150,#b63679,#fc8961,#fcfdbf)', 'dark to bright: where a step looked'), cls='legend'),
-        P('After twenty classes colours come again.') if len(vocab)>20 else None, id='colours')
-
-@patch
-def making(self:Report):
-    "What it was made with."
-    m = self.mining
-    run,line,notes = m.run,to_repeat(m),self.notes
-    return Section(H2('How it was made'), *(P(s) for s in in_words(m.recipe)),
-        P(f'ae_erasing {run["ae_erasing"]} with '+', '.join(f'{k} {v}' for k,v in run['versions'].items())+f'; data fingerprint {run["data"]["fingerprint"]}.'),
-        *((P('The same again, in Python:'), Pre(Code(line), tabindex=0)) if line else (P('The data was made in Python by hand, so that the run can\'t tell how to make it again.'),)),
-        Details(Summary('All numbers of the recipe'), table(['number','value'], [[k, ' '.join(f'{o:g}' for o in v) if isinstance(v, tuple) else str(v)] for k,v in vars(m.recipe).items()], 'Recipe')),
-        Details(Summary(f'Notes about files: {len(notes)}'), Ul(*(Li(n) for n in notes[:50]), Li(f'and {len(notes)-50} more') if len(notes)>50 else None), open=len(notes)<6) if notes else P('No file was skipped.'), id='making')
-
-# %% ../nbs/11_explore.ipynb #explore-027
-def _oracles(card): return tuple(n for n,s in enumerate(card.stages) if s.chosen=='oracle')
-
-@patch
-def scored(self:Report):
-    "The score card."
-    run,need = self.mining.out,'' if self.rating and self.rating.known else ' --truth FOLDER'
-    if self.card is None: return Section(H2('Scores'), P('Nothing is scored yet: ', Code(f'ae-erasing score {run}{need}'), ' adds it, given true masks.'), id='scores')
-    shared,stages,classes = self.card.tables()
-    oracle = any(s.chosen=='oracle' for s in self.card.stages)
-    bars = tuple(j for j,c in enumerate(stages[0]) if c.endswith('%') and c!='ignored %')
-    return Section(H2('Scores'), P(' · '.join(f'{k}: {v}' for k,v in shared.items()), cls='small'),
-        table(stages[0], stages[1:], 'Mean IoU by stage; precision and recall are means over the object classes', bars, _oracles(self.card)),
-        P('Hatched, ', Code('oracle'), ': the threshold was chosen on the truth. That is a ceiling to compare with, not a result.', cls='small') if oracle else None,
-        table(['class',*classes[0][1:]], classes[1:], 'IoU by class and stage, in per cent', tuple(range(1, len(classes[0])))), id='scores')
-
-@patch
-def steps(self:Report):
-    "What each step did."
-    head,rows = self.mining.rows()
-    curves = [history(self.mining.out/f'step_{t}'/'history.csv').get('train_loss') for t in range(1, len(rows)+1)]
-    head = [dict(miou='mIoU', area='in all').get(h, h) for h in head]
-    return Section(H2('Steps'), table([*head,'training'], [[*r, curve(c, f'training loss of step {t}') if c else ''] for t,(r,c) in enumerate(zip(rows, curves), 1)],
-        'Each step: training loss at its end, mean belief in the labels, share of pixels mined in this step and in all'+(', scores of all regions so far' if 'mIoU' in head else '')), id='steps')
-
-# %% ../nbs/11_explore.ipynb #explore-028
-@patch
-def classes(self:Report):
-    "An example of each class, stage by stage."
-    return Section(H2('Classes'), P('For each class one training image, ', 'the middle one by the mIoU of its pseudo mask' if self.rating and self.rating.known else 'the middle one by belief' if self.rating else 'taken from the middle',
-        ', with no other class in it if there is such a one. Bright is where a step looked; grey is what the steps before had erased.'), *(self.one_class(k) for k in range(len(self.mining.data.vocab))), id='classes')
-
-@patch
-def one_class(self:Report, k):
-    m,d,r = self.mining,self.mining.data,self.rating
-    idxs = [i for i in m.mined if k in d.labels[i]]
-    share = [('pixels of pseudo masks', f'{r.shares[k+1]:.1%}'), *([('pixels of the truth', f'{r.true_shares[k+1]:.1%}')] if r.known else [])] if r else []
-    ious = [(s.stage+(' (oracle)' if s.chosen=='oracle' else ''), s.score.ious[k+1]) for s in self.card.stages] if self.card else []
-    numbers = _facts([('training images', str(len(idxs))), *share])
-    meters = _facts([(f'IoU, {n}', '–' if np.isnan(v) else [f'{v:.1%}', Span(cls='meter', style=f'--v:{100*v:.1f}%')]) for n,v in ious], 'strip meters')
-    if not idxs: return Article(H3(d.vocab[k]), numbers, P('No training image has this class.'))
-    alone = {i for i in idxs if len(d.labels[i])==1} or set(idxs)
-    ranked = [i for i in r.order if i in alone] if r else []
-    ranked = ranked or sorted(alone)
-    i = ranked[len(ranked)//2]
-    views = m.views(i, self.side)
-    views.pop('truth', None)
-    pictures = [self.picture(i, a, what) for what,a in views.items()]
-    if r and i in r.unsure: pictures.append(self.overlay(i, self.pseudo(i), 'pseudo mask', self.said(r, i)))
-    if (t := self.truth(i)) is not None: pictures.append(self.overlay(i, t, 'truth'))
-    return Article(H3(d.vocab[k]), numbers, meters if ious else None, P(f'{d.keys[i]}: {self.called(i)}', cls='small'), Div(*pictures, cls='strip'))
-
-@patch
-def said(self:Report, rating, i):
-    "The number of an image, and what is unsure, in words"
-    if i not in rating.by: return ''
-    return f'{"mIoU" if rating.known else "rated"} {rating.by[i]:.1%}' + (f', unsure {rating.unsure[i]:.0%}' if rating.unsure[i] else '')
-
-# %% ../nbs/11_explore.ipynb #explore-029
-@patch
-def row(self:Report, i, masks):
-    "One image with its masks, a tuple of name, mask and what to say for each"
-    d,t = self.mining.data,self.truth(i)
-    return Article(H4(f'{d.keys[i]}: {self.called(i)}'), Div(self.picture(i, d.image(i, self.side), 'image'), *(self.overlay(i, m, what, said) for what,m,said in masks),
-        self.overlay(i, t, 'truth') if t is not None else None, cls='strip'))
-
-@patch
-def extremes(self:Report, order, known, criterion, masks):
-    "The last and the first images of an order; `masks`: index -> what `row` takes"
-    n = min(self.n, len(order)//2) or len(order)
-    best,worst = ('The best','The worst') if known else ('Rated highest','Rated lowest')
-    parts = [(best, order[::-1][:n]), (worst, order[:n])] if len(order)>1 else [('The image', order)]
-    return P(f'{len(order)} images by {criterion}.', None if known else ' The truth is not known: the number is a hint where to look, and no score.'), *(Div(H3(title), Div(*(self.row(i, masks(i)) for i in idxs), cls='cards', style=f'--k:{len(masks(order[0]))+1+known}')) for title,idxs in parts)
-
-@patch
-def images(self:Report):
-    "The training images whose pseudo masks are best and worst."
-    r,run = self.rating,self.mining.out
-    if not r: return Section(H2('Pseudo masks'), P('No pseudo masks are written yet: ', Code(f'write_masks(open_mining({str(run)!r}))'), ' or the same ', Code('ae-erasing mine'), ' command again adds them.'), id='images')
-    by = 'their own mIoU, in which unsure pixels count as background (the score card leaves them out)' if r.known else 'the belief of the first classifier in the label that it believes least'
-    return Section(H2('Pseudo masks'), _facts([('background', f'{r.shares[0]:.1%} of the pixels'), ('objects', f'{r.shares[1:255].sum():.1%}'), ('unsure', f'{r.shares[255]:.1%}')]),
-        *self.extremes(r.order, r.known, by, lambda i: [('pseudo mask', self.pseudo(i), self.said(r, i))]), None if r.known else P('True masks given by ', Code(f'ae-erasing report {run} --truth FOLDER'), ' would rank them by mIoU.'), id='images')
-
-# %% ../nbs/11_explore.ipynb #explore-030
-@patch
-def segmented(self:Report):
-    "Segmenters: training, scores, and the validation images they do best and worst on."
-    run,found = self.mining.out,self.segmenters
-    if not found: return Section(H2('Segmenters'), P('No segmenter is trained on the pseudo masks yet: ', Code(f'ae-erasing segment {run}'), ' adds one.'), id='segmenters')
-    rows,rated = [],[(name, d, r) for name,d,r in found if r and r.order]
-    for name,d,r in found:
-        h,s = history(d/'history.csv'),scores(r.cm) if r and r.known else None
-        loss = h.get('train_loss')
-        rows.append([name, str(len(loss)) if loss else '–', f'{loss[-1]:.3f}' if loss else '–', curve(loss, f'training loss of {name}') if loss else '', *((f'{100*s.miou:.1f}', f'{100*s.accuracy:.1f}') if s else ('–','–'))])
-    parts = [table(['segmenter','epochs','training loss','training','mIoU %','pixels right %'], rows, f'Segmenters on {len(self.mining.data.valid_idxs)} validation images', (4,5))]
-    if not rated: return Section(H2('Segmenters'), *parts, P('There are no predictions of validation images: they need images that are kept for validation when the data is made.'), id='segmenters')
-    shared = [i for i in rated[0][2].order if all(i in r.by for _,_,r in rated)]
-    known = all(r.known for _,_,r in rated)
-    order = sorted(shared, key=lambda i: np.mean([r.by[i] for _,_,r in rated]))
-    by = ('mIoU' if known else 'the share of their object pixels that have a class the image is labelled with') + (f', the mean of {len(rated)} predictions' if len(rated)>1 else '')
-    return Section(H2('Segmenters'), *parts, *self.extremes(order, known, by, lambda i: [(name, open_mask(d/'valid'/f'{self.mining.data.keys[i]}.png'), self.said(r, i)) for name,d,r in rated]), id='segmenters')
-
-@patch
-def gallery(self:Report):
-    "Predictions of images that the run has not seen."
-    def one(name, a, m):
-        share = np.bincount(m.ravel(), minlength=256)/m.size
-        seen = ', '.join(f'{self.name_of(v)} {share[v]:.0%}' for v in np.argsort(-share[1:255], kind='stable')[:4]+1 if share[v]) or 'background alone'
-        return picture(a, f'prediction for {name}: {seen}', Span(name, cls='what'), seen, side=self.side)
-    return Section(H2('Predictions'), P('Images without labels, as a segmenter sees them; shares are of all pixels.'), Div(*(one(*o) for o in self.items), cls='strip'), id='predictions') if self.items else None
-
-# %% ../nbs/11_explore.ipynb #explore-032
+# %% ../nbs/11_explore.ipynb #explore-015
 _css = '''
 :root{color-scheme:light dark;--fg:#1d2126;--soft:#59636e;--bg:#fff;--line:#dde1e6;--fill:#c9def2;--accent:#1f5f99}
 *{box-sizing:border-box}
@@ -379,7 +129,257 @@ footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
 @media print{:root{color-scheme:light}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible}article,figure,tr{break-inside:avoid}h2,h3,h4{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 '''
 
+# %% ../nbs/11_explore.ipynb #explore-019
+class Rating:
+    "Masks of a set, image by image: a number for each, and the counts of all."
+    def __init__(self,
+        data:ImageLabels, # The set
+        idxs:list, # Which of its images
+        mask:Callable, # Index -> its mask
+        truth:Callable, # Index -> its true mask or None
+        doubt:Callable, # Index, mask -> a number that needs no truth, low where things are likely to be wrong
+    ):
+        n = len(data.vocab)+1
+        self.cm,self.shares,self.true_shares = ConfusionMatrix(n),np.zeros(256),np.zeros(256)
+        self.unsure,self.notes,by_truth,by_doubt = {},[],{},{}
+        for i in idxs:
+            try:
+                m,t = mask(i),truth(i)
+                if t is not None:
+                    cm = ConfusionMatrix(n).add(t, fit_mask(m, t.shape))
+                    self.cm.add_counts(cm.counts)
+                    self.true_shares += np.bincount(t.ravel(), minlength=256)
+                    if data.labels[i]: by_truth[i] = scores(ConfusionMatrix(n, unsure='background').add_counts(cm.counts)).miou
+                if data.labels[i]: by_doubt[i] = doubt(i, m)
+            except (OSError, SyntaxError, AEError) as e:
+                self.notes.append(f'{data.keys[i]}: left out ({getattr(e, "strerror", None) or e})')
+                continue
+            counts = np.bincount(m.ravel(), minlength=256)
+            self.shares += counts
+            self.unsure[i] = counts[255]/m.size
+        for o in (self.shares, self.true_shares): o /= max(o.sum(), 1)
+        self.known = bool(by_truth)
+        self.by = {i:v for i,v in (by_truth or by_doubt).items() if not np.isnan(v)}
+        self.order = sorted(self.by, key=self.by.get)
+
+# %% ../nbs/11_explore.ipynb #explore-024
+def in_words(
+    r:Recipe, # Of a run
+)->list: # Sentences
+    "What a recipe means."
+    weights = 'goes on from the weights of the step before' if r.keep_weights else 'begins afresh'
+    return [f'{r.steps} erase steps. In each, {r.arch} (pretrained weights: {r.pretrained}) is trained for {r.epochs} epochs on crops of {r.size} pixels, {r.bs} images a batch, by {r.optimizer} ({r.schedule}, learning rate {r.lr:g}, that of the head {r.head_lr:g}, weight decay {r.wd:g}) and the loss "{r.loss}"; each step {weights}.',
+        f'Class maps are made of images of about {r.mine_size} pixels squared, at {" and ".join(f"{s:g}" for s in r.scales)} times that size{" and mirrored" if r.flip else ""}, one place for every {r.mine_stride} pixels' + (f', and refined {r.refine} times along like colours at {r.refine_size} pixels squared.' if r.refine else '.'),
+        f'A pixel is mined where the map of a label is above {r.threshold:g} of its maximum' + (f'; from step 2 on, only where the map of step 1 was above {r.within:g}' if r.within else '') + (f'; from step 2 on, only while the belief in the label is at least {r.min_score:g} of what it was in step 1' if r.min_score else '') + '.',
+        f'Erased pixels get {"the colour "+" ".join(f"{c:g}" for c in r.fill) if r.fill else "the mean colour of the training images"}. A pixel of a pseudo mask is background where all maps are below {r.background:g}. Images are worked at with {r.max_side} pixels a side at most. Seed {r.seed}.']
+
+def to_repeat(
+    mining:Mining, # A run
+)->str|None: # A line of Python; None where the data was made by hand
+    "What makes the same run again."
+    source,r = mining.run['data'].get('source'),mining.recipe
+    base = read_recipe(r.name)
+    changed = {k:v for k,v in vars(r).items() if k!='name' and v!=getattr(base, k)}
+    if source: return f'erase_loop(get_data({", ".join(f"{k}={v!r}" for k,v in source.items())}), {str(mining.out)!r}, {r.name!r}' + ''.join(f', {k}={v!r}' for k,v in changed.items()) + ')'
+
+# %% ../nbs/11_explore.ipynb #explore-027
+def find_segmenters(
+    run:str|Path, # Folder of a run
+)->list: # (what to call it, folder), in order
+    "Rounds of the segmenters that were trained on a run."
+    number = lambda p: int(p.name[6:])
+    rounds = [r for p in sorted(Path(run).glob('segment/*')) for r in sorted((r for r in p.glob('round_*') if r.name[6:].isdigit()), key=number)]
+    return [(f'{r.parent.name}, round {number(r)}', r) for r in rounds]
+
+def find_predictions(
+    predictions:str|Path|list, # Folder of PNG masks, perhaps with pictures in its `overlays`, or a list of (name, picture or path, mask)
+    n:int=24, # How many at most, evenly spread
+)->list: # (name, picture to show, mask)
+    "Predicted masks with pictures of them."
+    if not isinstance(predictions, (str,Path)):
+        return [(name, tint(im if isinstance(im, Image.Image) else open_image(im, 512), m), m) for name,im,m in evenly(list(predictions), n)]
+    folder = Path(predictions)
+    masks = sorted(p for p in folder.rglob('*.png') if 'overlays' not in p.relative_to(folder).parts)
+    if not masks: raise AEError(f'{folder}: holds no PNG masks; give the folder that predictions were written to')
+    def look(p):
+        name,m = p.relative_to(folder).as_posix()[:-4],open_mask(p)
+        over = next((f for e in ('.jpg','.png','.jpeg') if (f := folder/'overlays'/f'{name}{e}').is_file()), None)
+        return name,open_image(over, 512) if over else tint(Image.new('RGB', m.shape[::-1], (96,)*3), m),m
+    return [look(p) for p in evenly(masks, n)]
+
+# %% ../nbs/11_explore.ipynb #explore-028
+class Report:
+    "A page about a run and what followed it."
+    def __init__(self,
+        mining:Mining, # The run
+        truth:Callable=None, # Index -> true mask or None; None is the data's own
+        predictions=None, # As for `find_predictions`
+        n:int=6, # Best and worst images to show, of each kind
+    ):
+        store_attr()
+        data,self.side = mining.data,224
+        self.truth = truth or data.truth
+        self.card = ScoreCard.load(mining.out) if (mining.out/'score.json').is_file() else None
+        self.rating = Rating(data, data.train_idxs, self.pseudo, self.truth, lambda i,m: float(mining.maps(i, 1)[1].min())) if (mining.out/'masks').is_dir() else None
+        self.segmenters = [(name, d, Rating(data, data.valid_idxs, lambda i,d=d: open_mask(d/'valid'/f'{data.keys[i]}.png'), self.truth, self.agrees) if (d/'valid').is_dir() else None)
+            for name,d in find_segmenters(mining.out)]
+        self.items = find_predictions(predictions) if predictions is not None else []
+        self.notes = [*mining.run['data']['notes'], *(n for r in (self.rating, *(r for _,_,r in self.segmenters)) if r for n in r.notes)]
+    def pseudo(self, i): return open_mask(self.mining.out/'masks'/f'{self.mining.data.keys[i]}.png')
+    def agrees(self, i, m):
+        "Share of the object pixels in a mask that are of classes the image is labelled with"
+        objects = m[(m>0)&(m<255)]
+        return float(np.isin(objects, [k+1 for k in self.mining.data.labels[i]]).mean()) if len(objects) else 0.
+    def called(self, i): return ', '.join(self.mining.data.vocab[k] for k in self.mining.data.labels[i]) or 'no label'
+    def name_of(self, v): return 'background' if v==0 else self.mining.data.vocab[v-1] if v<=len(self.mining.data.vocab) else f'class {v-1}'
+    def picture(self, i, a, what, *caption): return picture(a, f'{what} of {self.mining.data.keys[i]} ({self.called(i)})', Span(what, cls='what'), *caption, side=self.side)
+    def overlay(self, i, mask, what, *caption): return self.picture(i, tint(self.mining.data.image(i, self.side), mask), what, *caption)
+
+# %% ../nbs/11_explore.ipynb #explore-029
+def _facts(pairs, cls='facts'): return Dl(*(Div(Dt(k), Dd(*v) if isinstance(v, list) else Dd(v)) for k,v in pairs), cls=cls)
+
+@patch
+def head(self:Report):
+    "What the run is."
+    m,d = self.mining,self.mining.data
+    run,best = m.run,[s for s in self.card.stages if s.chosen!='oracle'][-1:] if self.card else []
+    return Header(P('Report of a run of adversarial erasing', cls='kicker'), H1(run['data']['name']),
+        _facts([('images', f'{len(d)}: {len(d.train_idxs)} to mine, {len(d.valid_idxs)} for validation'), ('classes', str(len(d.vocab))), ('steps', str(len(m.steps))),
+            *((f'mIoU, {s.stage}', f'{s.score.miou:.1%}') for s in best), ('begun', run['started']), ('this report', time.strftime('%Y-%m-%d %H:%M'))]))
+
+@patch
+def legend(self:Report):
+    "What the colours mean."
+    vocab = self.mining.data.vocab
+    swatch = lambda style,text: Li(Span(cls='swatch', style=style), text)
+    rgb = lambda k: '#'+''.join(f'{round(255*c):02x}' for c in class_colour(k))
+    return Section(H2('Colours'), Ul(*(swatch(f'background:{rgb(k)}', c) for k,c in enumerate(vocab)), swatch('background:repeating-linear-gradient(135deg,#fff 0 2px,#777 2px 5px)', 'white hatching: unsure, left out of training'),
+        swatch('background:#808080', 'grey: erased by earlier steps'), swatch('background:linear-gradient(90deg,#221150,#b63679,#fc8961,#fcfdbf)', 'dark to bright: where a step looked'), cls='legend'),
+        P('After twenty classes colours come again.') if len(vocab)>20 else None, id='colours')
+
+@patch
+def making(self:Report):
+    "What it was made with."
+    m = self.mining
+    run,line,notes = m.run,to_repeat(m),self.notes
+    return Section(H2('How it was made'), *(P(s) for s in in_words(m.recipe)),
+        P(f'ae_erasing {run["ae_erasing"]} with '+', '.join(f'{k} {v}' for k,v in run['versions'].items())+f'; data fingerprint {run["data"]["fingerprint"]}.'),
+        *((P('The same again, in Python:'), Pre(Code(line), tabindex=0)) if line else (P('The data was made in Python by hand, so that the run can\'t tell how to make it again.'),)),
+        Details(Summary('All numbers of the recipe'), table(['number','value'], [[k, ' '.join(f'{o:g}' for o in v) if isinstance(v, tuple) else str(v)] for k,v in vars(m.recipe).items()], 'Recipe')),
+        Details(Summary(f'Notes about files: {len(notes)}'), Ul(*(Li(n) for n in notes[:50]), Li(f'and {len(notes)-50} more') if len(notes)>50 else None), open=len(notes)<6) if notes else P('No file was skipped.'), id='making')
+
+# %% ../nbs/11_explore.ipynb #explore-030
+def _oracles(card): return tuple(n for n,s in enumerate(card.stages) if s.chosen=='oracle')
+
+@patch
+def scored(self:Report):
+    "The score card."
+    run,need = self.mining.out,'' if self.rating and self.rating.known else ' --truth FOLDER'
+    if self.card is None: return Section(H2('Scores'), P('Nothing is scored yet: ', Code(f'ae-erasing score {run}{need}'), ' adds it, given true masks.'), id='scores')
+    shared,stages,classes = self.card.tables()
+    oracle = any(s.chosen=='oracle' for s in self.card.stages)
+    bars = tuple(j for j,c in enumerate(stages[0]) if c.endswith('%') and c!='ignored %')
+    return Section(H2('Scores'), P(' · '.join(f'{k}: {v}' for k,v in shared.items()), cls='small'),
+        table(stages[0], stages[1:], 'Mean IoU by stage; precision and recall are means over the object classes', bars, _oracles(self.card)),
+        P('Hatched, ', Code('oracle'), ': the threshold was chosen on the truth. That is a ceiling to compare with, not a result.', cls='small') if oracle else None,
+        table(['class',*classes[0][1:]], classes[1:], 'IoU by class and stage, in per cent', tuple(range(1, len(classes[0])))), id='scores')
+
+@patch
+def steps(self:Report):
+    "What each step did."
+    head,rows = self.mining.rows()
+    curves = [history(self.mining.out/f'step_{t}'/'history.csv').get('train_loss') for t in range(1, len(rows)+1)]
+    head = [dict(miou='mIoU', area='in all').get(h, h) for h in head]
+    return Section(H2('Steps'), table([*head,'training'], [[*r, curve(c, f'training loss of step {t}') if c else ''] for t,(r,c) in enumerate(zip(rows, curves), 1)],
+        'Each step: training loss at its end, mean belief in the labels, share of pixels mined in this step and in all'+(', scores of all regions so far' if 'mIoU' in head else '')), id='steps')
+
+# %% ../nbs/11_explore.ipynb #explore-031
+@patch
+def classes(self:Report):
+    "An example of each class, stage by stage."
+    return Section(H2('Classes'), P('For each class one training image, ', 'the middle one by the mIoU of its pseudo mask' if self.rating and self.rating.known else 'the middle one by belief' if self.rating else 'taken from the middle',
+        ', with no other class in it if there is such a one. Bright is where a step looked; grey is what the steps before had erased.'), *(self.one_class(k) for k in range(len(self.mining.data.vocab))), id='classes')
+
+@patch
+def one_class(self:Report, k):
+    m,d,r = self.mining,self.mining.data,self.rating
+    idxs = [i for i in m.mined if k in d.labels[i]]
+    share = [('pixels of pseudo masks', f'{r.shares[k+1]:.1%}'), *([('pixels of the truth', f'{r.true_shares[k+1]:.1%}')] if r.known else [])] if r else []
+    ious = [(s.stage+(' (oracle)' if s.chosen=='oracle' else ''), s.score.ious[k+1]) for s in self.card.stages] if self.card else []
+    numbers = _facts([('training images', str(len(idxs))), *share])
+    meters = _facts([(f'IoU, {n}', '–' if np.isnan(v) else [f'{v:.1%}', Span(cls='meter', style=f'--v:{100*v:.1f}%')]) for n,v in ious], 'strip meters')
+    if not idxs: return Article(H3(d.vocab[k]), numbers, P('No training image has this class.'))
+    alone = {i for i in idxs if len(d.labels[i])==1} or set(idxs)
+    ranked = [i for i in r.order if i in alone] if r else []
+    ranked = ranked or sorted(alone)
+    i = ranked[len(ranked)//2]
+    views = m.views(i, self.side)
+    views.pop('truth', None)
+    pictures = [self.picture(i, a, what) for what,a in views.items()]
+    if r and i in r.unsure: pictures.append(self.overlay(i, self.pseudo(i), 'pseudo mask', self.said(r, i)))
+    if (t := self.truth(i)) is not None: pictures.append(self.overlay(i, t, 'truth'))
+    return Article(H3(d.vocab[k]), numbers, meters if ious else None, P(f'{d.keys[i]}: {self.called(i)}', cls='small'), Div(*pictures, cls='strip'))
+
+@patch
+def said(self:Report, rating, i):
+    "The number of an image, and what is unsure, in words"
+    if i not in rating.by: return ''
+    return f'{"mIoU" if rating.known else "rated"} {rating.by[i]:.1%}' + (f', unsure {rating.unsure[i]:.0%}' if rating.unsure[i] else '')
+
+# %% ../nbs/11_explore.ipynb #explore-032
+@patch
+def row(self:Report, i, masks):
+    "One image with its masks, a tuple of name, mask and what to say for each"
+    d,t = self.mining.data,self.truth(i)
+    return Article(H4(f'{d.keys[i]}: {self.called(i)}'), Div(self.picture(i, d.image(i, self.side), 'image'), *(self.overlay(i, m, what, said) for what,m,said in masks),
+        self.overlay(i, t, 'truth') if t is not None else None, cls='strip'))
+
+@patch
+def extremes(self:Report, order, known, criterion, masks):
+    "The last and the first images of an order; `masks`: index -> what `row` takes"
+    n = min(self.n, len(order)//2) or len(order)
+    best,worst = ('The best','The worst') if known else ('Rated highest','Rated lowest')
+    parts = [(best, order[::-1][:n]), (worst, order[:n])] if len(order)>1 else [('The image', order)]
+    return P(f'{len(order)} images by {criterion}.', None if known else ' The truth is not known: the number is a hint where to look, and no score.'), *(Div(H3(title), Div(*(self.row(i, masks(i)) for i in idxs), cls='cards', style=f'--k:{len(masks(order[0]))+1+known}')) for title,idxs in parts)
+
+@patch
+def images(self:Report):
+    "The training images whose pseudo masks are best and worst."
+    r,run = self.rating,self.mining.out
+    if not r: return Section(H2('Pseudo masks'), P('No pseudo masks are written yet: ', Code(f'write_masks(open_mining({str(run)!r}))'), ' or the same ', Code('ae-erasing mine'), ' command again adds them.'), id='images')
+    by = 'their own mIoU, in which unsure pixels count as background (the score card leaves them out)' if r.known else 'the belief of the first classifier in the label that it believes least'
+    return Section(H2('Pseudo masks'), _facts([('background', f'{r.shares[0]:.1%} of the pixels'), ('objects', f'{r.shares[1:255].sum():.1%}'), ('unsure', f'{r.shares[255]:.1%}')]),
+        *self.extremes(r.order, r.known, by, lambda i: [('pseudo mask', self.pseudo(i), self.said(r, i))]), None if r.known else P('True masks given by ', Code(f'ae-erasing report {run} --truth FOLDER'), ' would rank them by mIoU.'), id='images')
+
 # %% ../nbs/11_explore.ipynb #explore-033
+@patch
+def segmented(self:Report):
+    "Segmenters: training, scores, and the validation images they do best and worst on."
+    run,found = self.mining.out,self.segmenters
+    if not found: return Section(H2('Segmenters'), P('No segmenter is trained on the pseudo masks yet: ', Code(f'ae-erasing segment {run}'), ' adds one.'), id='segmenters')
+    rows,rated = [],[(name, d, r) for name,d,r in found if r and r.order]
+    for name,d,r in found:
+        h,s = history(d/'history.csv'),scores(r.cm) if r and r.known else None
+        loss = h.get('train_loss')
+        rows.append([name, str(len(loss)) if loss else '–', f'{loss[-1]:.3f}' if loss else '–', curve(loss, f'training loss of {name}') if loss else '', *((f'{100*s.miou:.1f}', f'{100*s.accuracy:.1f}') if s else ('–','–'))])
+    parts = [table(['segmenter','epochs','training loss','training','mIoU %','pixels right %'], rows, f'Segmenters on {len(self.mining.data.valid_idxs)} validation images', (4,5))]
+    if not rated: return Section(H2('Segmenters'), *parts, P('There are no predictions of validation images: they need images that are kept for validation when the data is made.'), id='segmenters')
+    shared = [i for i in rated[0][2].order if all(i in r.by for _,_,r in rated)]
+    known = all(r.known for _,_,r in rated)
+    order = sorted(shared, key=lambda i: np.mean([r.by[i] for _,_,r in rated]))
+    by = ('mIoU' if known else 'the share of their object pixels that have a class the image is labelled with') + (f', the mean of {len(rated)} predictions' if len(rated)>1 else '')
+    return Section(H2('Segmenters'), *parts, *self.extremes(order, known, by, lambda i: [(name, open_mask(d/'valid'/f'{self.mining.data.keys[i]}.png'), self.said(r, i)) for name,d,r in rated]), id='segmenters')
+
+@patch
+def gallery(self:Report):
+    "Predictions of images that the run has not seen."
+    def one(name, a, m):
+        share = np.bincount(m.ravel(), minlength=256)/m.size
+        seen = ', '.join(f'{self.name_of(v)} {share[v]:.0%}' for v in np.argsort(-share[1:255], kind='stable')[:4]+1 if share[v]) or 'background alone'
+        return picture(a, f'prediction for {name}: {seen}', Span(name, cls='what'), seen, side=self.side)
+    return Section(H2('Predictions'), P('Images without labels, as a segmenter sees them; shares are of all pixels.'), Div(*(one(*o) for o in self.items), cls='strip'), id='predictions') if self.items else None
+
+# %% ../nbs/11_explore.ipynb #explore-034
 @patch
 def html(self:Report,
     side:int=224, # Longer side of pictures, pixels
