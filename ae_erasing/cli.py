@@ -200,7 +200,7 @@ def export_voc(
     if wrong: raise AEError(f'{masks}: {len(wrong)} {"problem keeps" if len(wrong)==1 else "problems keep"} it from the server, such as: {wrong[0]}')
     typer.echo(f'{out or masks}: ready for the server ({comp})')
 
-# %% ../nbs/12_cli.ipynb #0162f71a
+# %% ../nbs/12_cli.ipynb #cli-053
 def _numbers(text):
     "The positive numbers of `--scales`"
     from ae_erasing.data import AEError

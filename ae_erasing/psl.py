@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from .data import AEError
+from .cam import refine
 from .learner import add_normalize, cam_model, find_normalize, vgg16_largefov
 from fastai.vision.all import Adam, Callback, Learner, defaults, get_c, params, store_attr
 
@@ -130,11 +131,19 @@ def own_target(
     v:torch.Tensor, # Logits of the whole images, (N,C), or None
     present:torch.Tensor, # bool (N,C), the images' labels
     by:str='score', # What weighs the classes: 'score', the belief in each, or 'label', 1 for each label
+    images:torch.Tensor=None, # The batch itself, (N,3,H,W) in any scaling: let the prediction flow along its colours first
+    iters:int=10, # Times it is passed on, as in `cam.refine`, at half the size
 )->torch.Tensor: # (N,H,W) of 0 and class + 1
-    "What the network itself would say, among the image's classes and weighed by what it sees in the whole image: S_hat of AE-PSL, section 3.2."
+    "What the network itself would say, among the image's classes and weighed by what it sees in the whole image: S_hat of AE-PSL, section 3.2; refined along colours as by Araslanov and Roth (CVPR 2020), if wanted."
     w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*present
-    w = torch.cat([torch.ones_like(w[:,:1]), w], 1)[:,:,None,None]
-    return (seg.softmax(1)*w).argmax(1)
+    probs = seg.softmax(1)*torch.cat([torch.ones_like(w[:,:1]), w], 1)[:,:,None,None]
+    if images is None: return probs.argmax(1)
+    most = max(1, int(present.sum(1).max())) # labels of an image: the other layers are empty
+    idx = torch.cat([torch.zeros_like(present[:,:1], dtype=torch.long), present.float().topk(most, 1)[1]+1], 1)
+    size = [-(-d//2) for d in images.shape[-2:]]
+    few,small = (F.interpolate(o, size, mode='bilinear', align_corners=False) for o in (probs.gather(1, idx[:,:,None,None].expand(-1, -1, *probs.shape[-2:])), images.float()))
+    best = F.interpolate(refine(few, small, iters), probs.shape[-2:], mode='bilinear', align_corners=False).argmax(1)
+    return idx.gather(1, best.flatten(1)).view_as(best)
 
 # %% ../nbs/07_psl.ipynb #psl-021
 class PSLLoss:
@@ -143,12 +152,13 @@ class PSLLoss:
         w_psl:float=1., # Weight of the term against the network's own prediction; the paper's is 1
         w_cls:float=1., # Weight of the classification term; unknown in the paper
         v:str='score', # What weighs the classes of the prediction: 'score', the network's own belief, or 'label', 1 for each label
+        refine:int=0, # Times that the prediction flows along the colours of the picture before it is learnt from; 0 is the paper's
         ignore:int=255, # Value of unsure pixels
         reduction:str='mean', # 'mean' over all pixels that count, or 'none' for one value an image
     ):
         if v not in ('score','label'): raise AEError(f"v={v!r}: is unknown; use 'score' or 'label'")
         store_attr()
-        self.ramp = 1. # Share of `w_psl` that counts now; `WarmUp` raises it
+        self.ramp,self.images = 1.,None # Share of `w_psl` that counts now, and the batch that is seen: `WarmUp` sets both
     def __call__(self, pred, mask, labels=None):
         "`pred`: scores (N,C+1,H,W) and image logits (N,C), or scores alone; `labels` (N,C): None takes the classes that occur in `mask` (N,H,W)"
         seg,v = pred if isinstance(pred, (tuple,list)) else (pred,None)
@@ -158,7 +168,7 @@ class PSLLoss:
         inside = (mask!=self.ignore) & (mask<seg.shape[1])
         known = inside & allowed.gather(1, mask.where(inside, 0).flatten(1)).view_as(mask)
         loss = self._nll(logp, mask, known)
-        if self.w_psl*self.ramp>0: loss = loss + self.w_psl*self.ramp*self._nll(logp, own_target(seg.float(), v, present, self.v), torch.ones_like(known))
+        if self.w_psl*self.ramp>0: loss = loss + self.w_psl*self.ramp*self._nll(logp, own_target(seg.float(), v, present, self.v, self.images if self.refine else None, self.refine), torch.ones_like(known))
         if self.w_cls and v is not None:
             cls = F.binary_cross_entropy_with_logits(v.float(), present.float(), reduction='none').mean(1)
             loss = loss + self.w_cls*(cls.mean() if self.reduction=='mean' else cls)
@@ -177,13 +187,16 @@ class SegOnly(Callback):
     def after_loss(self): self.learn.pred = self.pred[0]
 
 class WarmUp(Callback):
-    "Raise the weight of the network's own prediction in `PSLLoss` from 0 to its full value over the first part of the training."
+    "Raise the weight of the network's own prediction in `PSLLoss` from 0 to its full value over the first part of the training, and show the loss the images."
     order,run_valid = 0,False
     def __init__(self,
         part:float=.5, # Share of the training
     ): store_attr()
-    def before_batch(self): self.learn.loss_func.ramp = min(1., self.pct_train/self.part) if self.part else 1.
-    def after_fit(self): self.learn.loss_func.ramp = 1.
+    def before_batch(self):
+        self.learn.loss_func.ramp = min(1., self.pct_train/self.part) if self.part else 1.
+        self.learn.loss_func.images = self.x.detach().as_subclass(torch.Tensor)
+    def before_validate(self): self.learn.loss_func.images = None
+    def after_fit(self): self.learn.loss_func.ramp,self.learn.loss_func.images = 1.,None
 
 # %% ../nbs/07_psl.ipynb #psl-026
 def body_and_heads(
@@ -215,7 +228,7 @@ def psl_learner(
     if normalize: add_normalize(dls, stats)
     if channels_last: model = model.to(memory_format=torch.channels_last)
     loss_func = PSLLoss() if loss_func is None else loss_func
-    extra = [SegOnly(), *([WarmUp(warm_up)] if isinstance(loss_func, PSLLoss) and warm_up else [])]
+    extra = [SegOnly(), *([WarmUp(warm_up)] if isinstance(loss_func, PSLLoss) and (warm_up or loss_func.refine) else [])]
     learn = Learner(dls, model, loss_func=loss_func, opt_func=opt_func, lr=lr, splitter=splitter, cbs=[*extra, *(cbs if isinstance(cbs, (list,tuple)) else [cbs] if cbs else [])],
         metrics=metrics, path=path, model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
     if pretrained: learn.freeze()
