@@ -254,6 +254,12 @@ def _open(find, k):
     except AEError: raise
     except _broken: return 'unreadable'
 
+def _open_or_why(find, k):
+    "The mask called `k`, or what is wrong with it, in words"
+    try: m = _open(find, k)
+    except AEError as e: return str(e).removeprefix(f'{find(k)}: ')
+    return {'no':'is missing', 'unreadable':"can't be read"}[m] if isinstance(m, str) else m
+
 # %% ../nbs/08_evaluation.ipynb #evaluati-067
 def score_folder(
     masks, # Folder of predicted masks
@@ -513,14 +519,12 @@ def mask_histogram(
     "Count the pixels of all masks of a folder by value."
     find,names = _find_files(masks)
     size,hist = _image_sizes(images),MaskHistogram(vocab, expect, str(masks))
-    def read(k):
-        try: return _open(find, k),size(k)
-        except AEError as e: return str(e).removeprefix(f'{find(k)}: '),None
+    def read(k): return _open_or_why(find, k),size(k)
     keys = names if keys is None else tuple(keys)
     if not keys: raise AEError(f'{masks}: holds no PNG masks')
     with ThreadPoolExecutor(n_workers) as ex:
         for k,(m,s) in zip(keys, ex.map(read, keys)):
-            if isinstance(m, str): hist.errors[k] = {'no':'there is no such mask', 'unreadable':"can't be read; write it again"}.get(m, m)
+            if isinstance(m, str): hist.errors[k] = m
             else: hist.add(k, m, s)
     return hist
 
@@ -646,10 +650,9 @@ def export_voc(
     def save(part):
         with open(part, 'wb') as f, gzip.GzipFile('', 'wb', fileobj=f, mtime=0) as z, tarfile.open(fileobj=z, mode='w') as t:
             for k in ids:
-                try: m = _open(find, k)
-                except AEError as e: m = str(e).removeprefix(f'{find(k)}: ')
+                m = _open_or_why(find, k)
                 if isinstance(m, str):
-                    wrong.append(f'{k}.png: '+{'no':'is missing', 'unreadable':"can't be read"}.get(m, m))
+                    wrong.append(f'{k}.png: {m}')
                     continue
                 mask_image(m).save(png := BytesIO(), 'PNG', optimize=True)
                 info = tarfile.TarInfo(f'{place}/{k}.png')

@@ -362,7 +362,7 @@ def test_mask_histogram_names_what_cant_be_used(folders, photos):
     write(m/'e.png', pairs['e'][1][:-2])
     h = mask_histogram(m, 'xyz', keys=['a','b.c','sub/d','e','f'], images=photos)
     assert list(h.errors)==['a','b.c','sub/d','e','f'] and h.n_images==2
-    for k,words in dict(a="can't be read", e='is 11x10 and its image 11x12', f='no such mask').items(): assert words in h.errors[k]
+    for k,words in dict(a="can't be read", e='is 11x10 and its image 11x12', f='is missing').items(): assert words in h.errors[k]
     assert h.errors['b.c'].startswith('is a RGB picture') and 'has the value 77, which is no class: those are 0 to 3' in h.errors['sub/d']
     assert dict(h.shares)['no class']==pytest.approx(121/(121+110))
     with fails(f'{m}: a: ', '4 more'): h.check()
