@@ -130,13 +130,15 @@ def own_target(
     seg:torch.Tensor, # Scores, (N,C+1,H,W), background first
     v:torch.Tensor, # Logits of the whole images, (N,C), or None
     present:torch.Tensor, # bool (N,C), the images' labels
-    by:str='score', # What weighs the classes: 'score', the belief in each, or 'label', 1 for each label
+    by:str='score', # What weighs the classes: 'score', the belief in each; 'label', 1 for each label; 'peak', what makes each label's highest probability 1
     images:torch.Tensor=None, # The batch itself, (N,3,H,W) in any scaling: let the prediction flow along its colours first
     iters:int=10, # Times it is passed on, as in `cam.refine`, at half the size
 )->torch.Tensor: # (N,H,W) of 0 and class + 1
     "What the network itself would say, among the image's classes and weighed by what it sees in the whole image: S_hat of AE-PSL, section 3.2; refined along colours as by Araslanov and Roth (CVPR 2020), if wanted."
-    w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*present
-    probs = seg.softmax(1)*torch.cat([torch.ones_like(w[:,:1]), w], 1)[:,:,None,None]
+    probs = seg.softmax(1)
+    if by=='peak': w = present/probs[:,1:].amax((2,3)).clamp(min=1e-3)
+    else: w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*present
+    probs = probs*torch.cat([torch.ones_like(w[:,:1]), w], 1)[:,:,None,None]
     if images is None: return probs.argmax(1)
     most = max(1, int(present.sum(1).max())) # labels of an image: the other layers are empty
     idx = torch.cat([torch.zeros_like(present[:,:1], dtype=torch.long), present.float().topk(most, 1)[1]+1], 1)
@@ -151,12 +153,12 @@ class PSLLoss:
     def __init__(self,
         w_psl:float=1., # Weight of the term against the network's own prediction; the paper's is 1
         w_cls:float=1., # Weight of the classification term; unknown in the paper
-        v:str='score', # What weighs the classes of the prediction: 'score', the network's own belief, or 'label', 1 for each label
+        v:str='score', # What weighs the classes of the prediction, as in `own_target`: 'score', 'label' or 'peak'
         refine:int=0, # Times that the prediction flows along the colours of the picture before it is learnt from; 0 is the paper's
         ignore:int=255, # Value of unsure pixels
         reduction:str='mean', # 'mean' over all pixels that count, or 'none' for one value an image
     ):
-        if v not in ('score','label'): raise AEError(f"v={v!r}: is unknown; use 'score' or 'label'")
+        if v not in ('score','label','peak'): raise AEError(f"v={v!r}: is unknown; use 'score', 'label' or 'peak'")
         store_attr()
         self.ramp,self.images = 1.,None # Share of `w_psl` that counts now, and the batch that is seen: `WarmUp` sets both
     def __call__(self, pred, mask, labels=None):

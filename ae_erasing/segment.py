@@ -44,7 +44,7 @@ class SegRecipe:
     schedule:str # "one_cycle", or "step": divided by 10 every 6 epochs
     w_psl:float # Weight of the term against the network's own prediction; 0 is training without PSL
     w_cls:float # Weight of the classification term
-    v:str # What weighs the classes of that prediction: "score" or "label"
+    v:str # What weighs the classes of that prediction: "score", "label" or "peak"
     psl_refine:int # Times that that prediction flows along colours before it is learnt from; 0 is the paper's
     warm_up:float # Share of the training in which that term comes to count
     rounds:int # 2 is PSL++: the first network draws the masks for the second
@@ -61,7 +61,7 @@ class SegRecipe:
 # %% ../nbs/10_segment.ipynb #segment-007
 _LIMITS = dict(width=(8,4096), size=(32,4096), min_scale=(.01,1), bs=(1,4096), epochs=(1,9999), lr=(0,1000), head_lr=(0,1000), wd=(0,1000), w_psl=(0,1000), w_cls=(0,1000), psl_refine=(0,1000), warm_up=(0,1),
     rounds=(1,9), sure=(0,1), gate=(0,1), side=(32,4096), max_side=(32,10**6), seed=(0,2**32-1))
-_CHOICES = dict(output_stride=(8,16,32), optimizer=('adam','sgd'), schedule=('one_cycle','step'), v=('score','label'), refine_masks=('no','par','crf'), refine=('no','par','crf'))
+_CHOICES = dict(output_stride=(8,16,32), optimizer=('adam','sgd'), schedule=('one_cycle','step'), v=('score','label','peak'), refine_masks=('no','par','crf'), refine=('no','par','crf'))
 
 def read_seg_recipe(
     name:str='photos', # "creatures", "photos" or "voc2012"

@@ -1,4 +1,5 @@
-"""How good are the regions? The table of stages (single map, oracle, erase steps, pseudo masks) for any source, over several seeds.
+"""How good are regions, masks and segmenters? The table of stages for any source, over several seeds: single map, oracle, erase steps,
+pseudo masks, then segmenters trained on masks of the single map, on those of all steps without and with PSL, PSL++, and on true masks.
 
     python benchmarks/quality.py creatures --seeds 0 1 2 --steps 4
     python benchmarks/quality.py path/to/VOCdevkit --seeds 0 1 2 --steps 4 --name stamps
@@ -20,6 +21,9 @@ def parse():
     p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
     p.add_argument('--runs', type=Path, default=Path('runs/quality'), help='folder for the runs')
     p.add_argument('--images', type=int, default=400, help='creatures to draw for each seed')
+    p.add_argument('--valid', type=int, default=100, help='and to draw for validation')
+    p.add_argument('--no-segment', action='store_true', help='leave segmenters out')
+    p.add_argument('--seg-set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the segmenter\'s recipe, e.g. size=128')
     p.add_argument('--truth', type=Path, default=None, help='folder of true masks, if the source has none')
     p.add_argument('--results', type=Path, default=HERE/'results')
     p.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the recipe, e.g. steps=4 threshold=.6')
@@ -60,13 +64,35 @@ def added(mining, truth, part=.3):
                 new[s-1] += [(fresh&here).sum()*(not found), (fresh&here).sum()*found, (fresh&(t==0)).sum(), (fresh&(t!=0)&(t!=255)&~here).sum()]
     return (new/new.sum(1, keepdims=True).clip(1)).round(4).tolist()
 
+SEGMENTERS = dict(cam='the masks of step 1 alone, PSL', plain='the masks of all steps, no PSL', psl='the masks of all steps, PSL; round 2 is PSL++', supervised='true masks: the upper bound')
+
+def train_segmenters(mining, seed, over):
+    "One segmenter for each of `SEGMENTERS`, by the same numbers but for what its name says"
+    from ae_erasing.masks import write_masks
+    from ae_erasing.segment import segment
+    write_masks(mining, mining.out/'masks_cam', upto=1, progress=False)
+    for name,what in dict(cam=dict(masks=mining.out/'masks_cam'), plain=dict(w_psl=0), psl=dict(rounds=2), supervised=dict(supervised=True, w_psl=0)).items():
+        print(f'{name}: learns from {SEGMENTERS[name]}', flush=True)
+        segment(mining, name, **{**over, 'seed':seed, **what})
+
+def add_refined_masks(mining, card, truth):
+    "The pseudo masks refined by what there is"
+    from importlib.util import find_spec
+    from ae_erasing.evaluation import score_folder, scores
+    from ae_erasing.masks import write_masks
+    by_key = {mining.data.keys[i]:i for i in mining.data.train_idxs}
+    for how in ('par', *(('crf',) if find_spec('pydensecrf') else ())):
+        folder = mining.out/f'masks_{how}'
+        write_masks(mining, folder, progress=False, refine=how)
+        card.add(f'pseudo masks + {how}', scores(score_folder(folder, lambda k: truth(by_key[k]), mining.data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), refined=True, crf=how=='crf')
+
 def run_seed(args, seed):
-    "Mine with one seed; the stages' figures by name"
+    "Mine with one seed, train segmenters; the stages' figures by name"
     from ae_erasing.core import erase_loop, read_recipe
     from ae_erasing.data import get_data
     from ae_erasing.masks import cam_sweep, score_run, truth_folder, write_masks
     drawn = args.source=='creatures'
-    data = get_data('creatures', n=args.images, n_valid=args.images//8, size=96, seed=seed) if drawn else get_data(args.source)
+    data = get_data('creatures', n=args.images, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)
     over = dict(o.split('=', 1) for o in args.set)
     recipe = read_recipe(args.recipe or ('creatures' if drawn else 'photos'), seed=seed, **({'steps':args.steps} if args.steps else {}), **over)
     out = args.runs/f'{args.name or data.name}-{seed}'
@@ -76,21 +102,26 @@ def run_seed(args, seed):
     card = score_run(mining, truth)
     card.save(out)
     same_recall(card, cam_sweep(mining, truth), recipe.refine>0)
+    add_refined_masks(mining, card, truth or data.truth)
+    if not args.no_segment:
+        from ae_erasing.segment import add_segmenters
+        train_segmenters(mining, seed, dict(o.split('=', 1) for o in args.seg_set))
+        card = add_segmenters(mining, card, truth)
     fig = mining.plot(n=8)
     fig.savefig(out/'steps.png', dpi=80)
-    stages = {s.stage:dict(miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
+    stages = {s.stage:dict(split=s.split, miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
         ious=[round(float(v), 4) for v in s.score.ious]) for s in card.stages}
     return data,recipe,stages,dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share, added=added(mining, truth or mining.data.truth))
 
-def table(runs):
-    "The stages in rows: mean over the seeds, and half the distance from the lowest to the highest"
+def table(runs, split):
+    "The stages of a split in rows: mean over the seeds, and half the distance from the lowest to the highest"
     def cell(stage, k):
         v = np.array([r[stage][k] for r in runs])
         return f'{v.mean():.3f} ± {np.ptp(v)/2:.3f}'
     rows = ['| stage | threshold | mIoU | precision | recall | ignored |', '|---|---|---|---|---|---|']
-    for s in runs[0]:
-        th = sorted({r[s]['threshold'] for r in runs})
-        rows.append(f'| {s} | {", ".join(f"{t:.2f}" for t in th)} ({runs[0][s]["chosen"]}) | ' + ' | '.join(cell(s, k) for k in ('miou','precision','recall','ignored')) + ' |')
+    for s in (s for s in runs[0] if runs[0][s]['split']==split):
+        th = sorted({r[s]['threshold'] for r in runs if r[s]['threshold'] is not None})
+        rows.append(f'| {s} | {", ".join(f"{t:.2f}" for t in th)} ({runs[0][s]["chosen"]}) | '.replace('|  (None) |', '| – |') + ' | '.join(cell(s, k) for k in ('miou','precision','recall','ignored')) + ' |')
     return '\n'.join(rows)
 
 def main():
@@ -101,15 +132,23 @@ def main():
         data,recipe,stages,steps = run_seed(args, seed)
         done.append((seed, stages, steps))
     name = args.name or data.name
+    from ae_erasing.segment import read_seg_recipe
+    seg = read_seg_recipe(recipe.name, **dict(o.split('=', 1) for o in args.seg_set))
     command = 'python benchmarks/quality.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
-    text = f'''# Quality of regions: {name}
+    segmenters = '' if args.no_segment else f'''
+The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({", ".join(f"{k} {v}" for k,v in vars(seg).items() if k in ("size","epochs","w_psl","w_cls","v","psl_refine","warm_up","gate","flip"))}), which predicted {len(data.valid_idxs)} validation images without a label.
+What each learnt from: {"; ".join(f"*{k}*, {v}" for k,v in SEGMENTERS.items())}. *+ par* are the same predictions with borders refined along colours.
+
+{table([s for _,s,_ in done], 'valid')}
+'''
+    text = f'''# Quality of regions, masks and segmenters: {name}
 
 {len(data.train_idxs)} training images, {len(data.vocab)} classes, recipe `{recipe.name}`, seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
 mIoU over the classes that occur, background among them; precision and recall are means over the object classes.
 Image labels were used, as they are in training; no saliency, no CRF.{" Regions and pseudo masks were cut from refined maps (`cam.refine`)." if recipe.refine else ""} *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
 
-{table([s for _,s,_ in done])}
-
+{table([s for _,s,_ in done], 'train')}
+{segmenters}
 | step | ''' + ' | '.join(f'seed {s}: loss, believed, area' for s,_,_ in done) + ' |\n|---' + '|---'*len(done) + '|\n' + '\n'.join(
         f'| {t+1} | ' + ' | '.join(f'{d["loss"][t]:.3f}, {d["believed"][t]:.2f}, {d["area"][t]:.1%}' for _,_,d in done) + ' |' for t in range(len(done[0][2]['loss']))) + f'''
 
@@ -124,7 +163,7 @@ Of the pixels that each step mined anew, these shares lay on an object of which 
 '''
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results/f'quality-{name}.md').write_text(text)
-    (args.results/f'quality-{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), recipe=vars(recipe), runs=[dict(seed=s, stages=st, steps=d) for s,st,d in done]), indent=1))
+    (args.results/f'quality-{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), recipe=vars(recipe), segment=None if args.no_segment else vars(seg), runs=[dict(seed=s, stages=st, steps=d) for s,st,d in done]), indent=1))
     print(text)
 
 if __name__=='__main__': main()

@@ -68,6 +68,7 @@ def by_hand(seg, v, S, w_psl, w_cls, by):
     "From the formula, pixel by pixel, in float64"
     N,K,H,W = seg.shape
     f = seg.double().softmax(1).numpy()
+    weight = dict(label=lambda n,k: 1, score=lambda n,k: float(v[n,k-1].double().sigmoid()), peak=lambda n,k: 1/f[n,k].max())[by]
     first,second,cls = [],[],[]
     for n in range(N):
         present = [k for k in range(1, K) if (S[n]==k).any()]
@@ -76,7 +77,7 @@ def by_hand(seg, v, S, w_psl, w_cls, by):
             for x in range(W):
                 t = int(S[n,y,x])
                 if t!=255: first.append(-np.log(f[n,t,y,x]))
-                share = {0:f[n,0,y,x], **{k:f[n,k,y,x]*(1 if by=='label' else float(v[n,k-1].double().sigmoid())) for k in present}}
+                share = {0:f[n,0,y,x], **{k:f[n,k,y,x]*weight(n, k) for k in present}}
                 second.append(-np.log(f[n,max(share, key=share.get),y,x]))
     return (np.mean(first) if first else 0)+w_psl*np.mean(second)+w_cls*np.mean(cls)
 
@@ -86,7 +87,7 @@ def case(seed, n=2, k=4, h=3, w=5, unsure=.3):
     if seed%3==0: S[0][S[0]==1] = 0
     return 2*batch(n, k, h, w, seed=seed),batch(n, k-1, seed=seed+1),S
 
-@given(seed=st.integers(0, 999), w_psl=st.sampled_from((0.,.5,1.)), w_cls=st.sampled_from((0.,.3,1.)), by=st.sampled_from(('score','label')), unsure=st.sampled_from((0.,.3,1.)))
+@given(seed=st.integers(0, 999), w_psl=st.sampled_from((0.,.5,1.)), w_cls=st.sampled_from((0.,.3,1.)), by=st.sampled_from(('score','label','peak')), unsure=st.sampled_from((0.,.3,1.)))
 @settings(max_examples=60, deadline=None)
 def test_the_loss_is_the_formula(seed, w_psl, w_cls, by, unsure):
     seg,v,S = case(seed, unsure=unsure)
@@ -99,7 +100,7 @@ def test_an_absent_class_never_gets_a_pixel(seed):
     seg,v,S = case(seed)
     S = S.where(S!=2, 255)
     seg[:,2] += 100
-    for by in ('score','label'):
+    for by in ('score','label','peak'):
         for vs in (v, None): assert not (own_target(seg, vs, labels_in(S, 3), by)==2).any()
 
 def test_nothing_ruled_out_is_twice_cross_entropy():
@@ -117,6 +118,32 @@ def test_without_its_own_target_it_is_cross_entropy():
     seg,v,S = case(1)
     for by in ('score','label'): assert torch.allclose(PSLLoss(0, 0, by)((seg, v), S), F.cross_entropy(seg, S, ignore_index=255))
     assert torch.allclose(PSLLoss(0, 1)(seg, S), F.cross_entropy(seg, S, ignore_index=255)), 'scores alone will do'
+
+def test_at_its_peak_every_label_gets_a_pixel():
+    seg,_,S = case(1)
+    seg[:,0] += 5
+    for k in (1,2,3): seg[:,k,0,k] += 12
+    present = torch.ones(2, 3, dtype=torch.bool)
+    assert set(own_target(seg, None, present, 'label').unique().tolist())=={0}
+    for t in own_target(seg, None, present, 'peak'): assert set(t.unique().tolist())=={0,1,2,3}
+
+def test_own_target_along_colours():
+    "A prediction that covers three quarters of a thing settles on all of it; no image and no iterations are the paper's target"
+    images,seg = torch.zeros(1,3,24,24),torch.zeros(1,4,24,24)
+    images[...,12:] = 1
+    images += .01*batch(1, 3, 24, 24)
+    seg[:,0] = 1; seg[:,2,:,12:21] = 4; seg[:,3,:,20:] = 9
+    present = torch.tensor([[False,True,False]])
+    plain,along = (own_target(seg, None, present, 'label', *o) for o in ((),(images,10)))
+    assert (plain[...,12:21]==2).all() and (plain[...,21:]==0).all() and (plain[...,:12]==0).all()
+    assert (along[...,13:]==2).float().mean()>.95 and (along[...,:11]==0).all()
+    assert torch.equal(own_target(seg, None, present, 'label', images, 0)[...,14:20], plain[...,14:20])
+    for a in (2.,-3.): assert torch.equal(own_target(seg, None, present, 'label', a*images+.7, 10), along), 'whatever the scaling of the input'
+    loss = PSLLoss(v='label', refine=10)
+    S = torch.where(plain==2, 2, 255)
+    alone = loss(seg, S)
+    loss.images = images
+    assert torch.allclose(loss(seg, S)-alone, F.cross_entropy(seg, along)-F.cross_entropy(seg, plain), atol=1e-5)
 
 def test_the_target_gets_no_gradient_and_v_only_that_of_its_labels():
     seg,v,S = case(2)
