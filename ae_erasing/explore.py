@@ -126,7 +126,7 @@ details{margin:.5rem 0}
 summary{cursor:pointer}
 footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
 @media screen and (prefers-color-scheme:dark){:root{--fg:#e4e7eb;--soft:#9aa5b1;--bg:#15181c;--line:#333a42;--fill:#274a6b;--accent:#7db8ec}}
-@media print{:root{color-scheme:light}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible}article,figure,tr{break-inside:avoid}h2,h3,h4{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+@media print{:root{color-scheme:light}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible}.strip{grid-template-columns:repeat(auto-fill,minmax(5.2rem,1fr))}.cards{grid-template-columns:repeat(auto-fill,minmax(min(var(--k)*5rem,100%),1fr))}article,figure,tr{break-inside:avoid}h2,h3,h4{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 '''
 
 # %% ../nbs/11_explore.ipynb #explore-019
