@@ -158,7 +158,7 @@ def predict_image(
         r += s.shape[1]
     return (mask,bands[0],v[0]) if full else mask
 
-# %% ../nbs/09_predict.ipynb #predict-030
+# %% ../nbs/09_predict.ipynb #predict-031
 def find_images(
     source:str|Path|list, # A file, a folder (with all below it), a pattern, or a list of these
 )->dict: # Path by key
@@ -177,7 +177,7 @@ def find_images(
     paths,root = sorted(set(found)),os.path.commonpath(tops)
     return dict(zip(run_keys([p.relative_to(root) for p in paths], folders=True), paths))
 
-# %% ../nbs/09_predict.ipynb #predict-033
+# %% ../nbs/09_predict.ipynb #predict-034
 def find_segmenter(
     run:str|Path, # Folder of a run, of a segmenter or of one of its rounds, or a model.safetensors
     name:str=None, # Which segmenter of the run; None is "psl", or the only one
@@ -198,7 +198,7 @@ def find_segmenter(
     if name not in have: raise AEError(f'{path}: ' + (f'has no segmenter {name!r}' if name else 'has several segmenters') + f'; give one of: {", ".join(have)}')
     return have[name]
 
-# %% ../nbs/09_predict.ipynb #predict-036
+# %% ../nbs/09_predict.ipynb #predict-037
 def _overlay(im, mask, path):
     small = im.resize(work_size(im.size, 1600), Image.Resampling.BILINEAR)
     a = Image.fromarray((tint(small, mask)*255).round().astype(np.uint8))
