@@ -218,7 +218,7 @@ def predict(
     side:Optional[int]=typer.Option(None, min=32, help='Look at a picture with about this many pixels squared; by default 8/7 of the side of the training crops.'),
     scales:str=typer.Option('1', help='Sizes to look at, as multiples of that: "1 1.5".'),
     flip:bool=typer.Option(False, '--flip', help='Look at the mirror image too.'),
-    gate:float=typer.Option(.1, min=0, max=1, help='Classes that the picture as a whole is believed to hold with less than this cannot occur.'),
+    gate:float=typer.Option(.1, min=0, max=1, help='Classes that the picture as a whole is believed to hold with less than this cannot occur; 0 leaves that out.'),
     refine:Optional[str]=typer.Option(None, help='Draw borders along colours: par, or crf where it is there.'),
     no_overlays:bool=typer.Option(False, '--no-overlays', help='Write masks only.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
@@ -226,7 +226,7 @@ def predict(
     "Write masks of pictures with the segmenter of a run, indexed PNGs of exactly the pictures' size."
     from ae_erasing.predict import predict_files
     scales,device = _numbers(scales),_device(device)
-    report = predict_files(run, images, out, name, not no_overlays, device, side=side, scales=scales, flip=flip, gate=gate, refine=refine)
+    report = predict_files(run, images, out, name, not no_overlays, device, side=side, scales=scales, flip=flip, gate=gate or None, refine=refine)
     for s in report['skipped']: typer.echo(f'  skipped: {s}')
     share = ', '.join(f'{c} {v:.0%}' for c,v in sorted(report['share'].items(), key=lambda o: -o[1]) if v>=.005)
     typer.echo(f'masks: {len(report["written"])} in {out} after {report["seconds"]:.0f} s ({share} of the pixels)')

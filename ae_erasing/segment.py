@@ -51,7 +51,7 @@ class SegRecipe:
     sure:float # In a mask drawn by a network, a pixel is unsure where its probability is below this
     refine_masks:str # Refines pseudo masks before training: "par", "crf", or "no"
     refine:str # Refines predictions, which are kept beside the plain ones: "par", "crf", or "no"
-    gate:float # In predictions, a class that the whole image is believed to hold by less than this cannot occur
+    gate:float # In predictions, a class that the whole image is believed to hold by less than this cannot occur, and others weigh that belief; 0 weighs nothing
     side:int # Images are looked at with about this many pixels squared
     scales:tuple # Sizes looked at, as multiples of that
     flip:bool # Look at the mirror image too
@@ -163,7 +163,7 @@ def predict_masks(
     model = model.to(device or default_device())
     for n,i in enumerate(todo, 1):
         present = [k in data.labels[i] for k in range(len(data.vocab))] if known else None
-        mask,probs,_ = predict_image(model, meta, data.image(i), recipe.side, recipe.scales, recipe.flip, recipe.gate, present, refine=None if refine=='no' else refine, full=True)
+        mask,probs,_ = predict_image(model, meta, data.image(i), recipe.side, recipe.scales, recipe.flip, recipe.gate or None, present, refine=None if refine=='no' else refine, full=True)
         if sure: mask[enlarge((probs.amax(0, keepdim=True)*255).byte().cpu().numpy(), mask.shape[::-1])[0]<sure*255] = IGNORE
         save_mask(mask, Path(out)/f'{data.keys[i]}.png')
         if progress: bar(Path(out).name, n, len(todo))
