@@ -1,5 +1,5 @@
 "Masks are exactly what scores and rules say, of exactly the picture's size, whatever the picture; what can't be read is a line."
-import json, os, subprocess, sys, zlib
+import json, subprocess, sys, zlib
 from pathlib import Path
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
