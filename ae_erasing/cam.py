@@ -111,7 +111,7 @@ def dense_crf(
     out = []
     for p,im in zip(probs.detach().float().cpu(), (images.detach().cpu()*255).round().byte().permute(0,2,3,1)):
         d = DenseCRF2D(im.shape[1], im.shape[0], L)
-        d.setUnaryEnergy(unary_from_softmax((trust*p + (1-trust)*(1-p)/(L-1)).numpy()))
+        d.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax((trust*p + (1-trust)*(1-p)/(L-1)).numpy())))
         d.addPairwiseGaussian(sxy=near_xy, compat=near)
         d.addPairwiseBilateral(sxy=alike_xy, srgb=alike_rgb, rgbim=im.contiguous().numpy(), compat=alike)
         out.append(torch.from_numpy(np.array(d.inference(iters))).view(p.shape))

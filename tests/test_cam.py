@@ -1,5 +1,5 @@
 "Our maps are the maps that other tools compute, whatever batch, mirror or scale they are taken in; files of them are whole or absent."
-import random
+import random, sys
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from ae_erasing.cam import *
 from ae_erasing.data import ImageLabels
 from ae_erasing.learner import cam_model
+from conftest import fails
 
 def batch(*size, seed=0): return torch.randn(size, generator=torch.Generator().manual_seed(seed))
 def same(a, b, atol=1e-5):
@@ -231,6 +232,80 @@ def test_refining_minds_neither_mirror_nor_batch():
     out = refine(maps, image, 10)
     same(refine(maps.flip(-1), image.flip(-1), 10).flip(-1), out)
     for i in range(3): same(refine(maps[i:i+1], image[i:i+1], 10), out[i:i+1])
+
+def beliefs(*size, seed=0): return batch(*size, seed=seed).mul(3).softmax(1)
+
+@given(seed=st.integers(0, 999), L=st.integers(1, 4), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_refined_probabilities_stay_such(seed, L, to, iters):
+    out = refine(beliefs(2, L, 5, 4, seed=seed), batch(2, 3, *to, seed=seed+1).sigmoid(), iters)
+    assert out.min()>=0
+    same(out.sum(1), torch.ones(2, *to), 1e-4)
+
+def test_neighbours_are_shifted_copies_that_cost_no_memory():
+    x = batch(2, 3, 5, 6)
+    near = around(x, (1,3))
+    assert len(near)==16 and len({o.untyped_storage().data_ptr() for o in near})==1
+    same(near[4][...,:-1], x[...,1:])
+    same(near[4][...,-1], x[...,-1])
+    same(near[9][...,3:,:], x[...,:-3,:])
+
+def test_refining_leaves_what_it_is_given_as_it_was():
+    maps,image = batch(1, 2, 9, 9).abs(),batch(1, 3, 9, 9, seed=1).sigmoid()
+    was = maps.clone(),image.clone()
+    refine(maps, image, 3)
+    assert torch.equal(maps, was[0]) and torch.equal(image, was[1])
+
+# by a dense CRF
+
+@pytest.fixture
+def crf(): return pytest.importorskip('pydensecrf.densecrf')
+
+@given(seed=st.integers(0, 999), L=st.integers(1, 4), hw=st.tuples(st.integers(1, 9), st.integers(1, 9)), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5), trust=st.sampled_from((.5,.7,1.)))
+@settings(max_examples=60, deadline=None)
+def test_a_crf_gives_probabilities(seed, L, hw, to, iters, trust):
+    pytest.importorskip('pydensecrf.densecrf')
+    probs = beliefs(2, L, *hw, seed=seed)
+    was = probs.clone()
+    out = dense_crf(probs, batch(2, 3, *to, seed=seed+1).sigmoid(), iters, trust=trust)
+    assert out.shape==(2,L,*to) and out.dtype==probs.dtype and out.min()>=0 and torch.equal(probs, was)
+    same(out.sum(1), torch.ones(2, *to), 1e-4)
+
+@pytest.mark.parametrize('numbers', ({},dict(near=2, near_xy=1, alike=4, alike_xy=67, alike_rgb=3, iters=5)))
+def test_a_crf_is_pydensecrfs(numbers, crf):
+    probs,image = beliefs(2, 3, 18, 24),torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2,3,18,24))).float()/255
+    k = dict(iters=10, near=3, near_xy=3, alike=10, alike_xy=50, alike_rgb=5)|numbers
+    out = dense_crf(probs, image, **numbers)
+    for p,im,o in zip(probs, image, out):
+        d = crf.DenseCRF2D(24, 18, 3)
+        d.setUnaryEnergy(-p.log().flatten(1).numpy())
+        d.addPairwiseGaussian(sxy=k['near_xy'], compat=k['near'])
+        d.addPairwiseBilateral(sxy=k['alike_xy'], srgb=k['alike_rgb'], rgbim=np.ascontiguousarray((im.permute(1,2,0)*255).round().numpy().astype(np.uint8)), compat=k['alike'])
+        same(o, torch.tensor(np.array(d.inference(k['iters']))).view(3,18,24), 1e-5)
+
+def test_a_crf_trusts_labels_as_irn_does(crf):
+    "`trust` is the certainty of pydensecrf's `unary_from_labels`"
+    from pydensecrf.utils import unary_from_labels
+    labels = np.random.default_rng(0).integers(0, 3, (7,9))
+    onehot = torch.from_numpy(np.eye(3, dtype=np.float32)[labels]).permute(2,0,1)[None]
+    same(dense_crf(onehot, torch.zeros(1,3,7,9), 0, trust=.7)[0], torch.from_numpy(np.exp(-unary_from_labels(labels, 3, .7, zero_unsure=False))).view(3,7,9))
+
+def test_a_crf_enlarges_as_refine_does_and_minds_no_batch(crf):
+    probs,image = beliefs(3, 2, 5, 6),batch(3, 3, 20, 24, seed=1).sigmoid()
+    out = dense_crf(probs, image, 3)
+    same(dense_crf(refine(probs, image, 0), image, 3), out)
+    for i in range(3): same(dense_crf(probs[i:i+1], image[i:i+1], 3), out[i:i+1])
+
+@pytest.mark.parametrize('by', REFINERS)
+def test_refiners_want_a_picture_for_each_in_floats(by, request):
+    if by=='crf': request.getfixturevalue('crf')
+    probs = beliefs(2, 3, 5, 6)
+    with fails('2 maps and 1 images'): REFINERS[by](probs, torch.zeros(1,3,5,6))
+    with fails('uint8', 'floats from 0 to 1'): REFINERS[by](probs, torch.zeros(2,3,5,6, dtype=torch.uint8))
+
+def test_without_its_package_a_crf_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pydensecrf.densecrf', None)
+    with fails('pip install', 'ae_erasing[crf]', 'compiler'): dense_crf(beliefs(1, 2, 4, 4), torch.zeros(1,3,4,4))
 
 # on disk
 

@@ -1,6 +1,7 @@
 "The paper's rules pixel by pixel, VOC's own palette, and masks of the size that the photos have."
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
@@ -261,7 +262,86 @@ def test_missing_saliency_is_named(mining, tmp_path):
     for folder in (tmp_path/'s',tmp_path/'nowhere'):
         with fails(str(folder), 'dir/b', 'no saliency map'): image_mask(mining, 1, saliency=folder)
 
+# refined
+
+@pytest.fixture(params=('par','crf'))
+def by(request):
+    if request.param=='crf': pytest.importorskip('pydensecrf.densecrf')
+    return request.param
+
+def refiners(): return ('par','crf') if find_spec('pydensecrf') else ('par',)
+
+def noise(w, h, seed=0): return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (h,w,3), dtype=np.uint8))
+
+@given(seed=st.integers(0, 999), wh=st.tuples(st.integers(1, 40), st.integers(1, 40)), labels=st.lists(st.integers(0, 19), max_size=3, unique=True), given_=st.booleans(), side=st.sampled_from((None,16,128)), keep=st.sampled_from((0.,.6,1.01)), by=st.sampled_from(refiners()))
+@settings(max_examples=100, deadline=None)
+def test_a_refined_mask_holds_its_labels_and_no_others(seed, wh, labels, given_, side, keep, by):
+    values = [0,255,*(k+1 for k in labels)]
+    mask = np.random.default_rng(seed).choice(values+[21]*given_, wh[::-1]).astype(np.uint8)
+    was = mask.copy()
+    out = refine_mask(mask, noise(*wh, seed), tuple(labels) if given_ else None, by, keep, side)
+    assert out.shape==mask.shape and out.dtype==np.uint8
+    np.testing.assert_array_equal(mask, was)
+    if keep>1: assert (out==255).all()
+    elif keep: assert set(np.unique(out).tolist())<=set(values)
+    else: assert set(np.unique(out).tolist())<=set(values)-{255}
+
+@given(k=st.integers(0, 19), wh=st.tuples(st.integers(1, 40), st.integers(1, 40)), side=st.sampled_from((None,16)), grey=st.integers(0, 255), by=st.sampled_from(refiners()), there=st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_one_colour_and_one_label_stay_as_they_are(k, wh, side, grey, by, there):
+    mask = np.full(wh[::-1], (k+1)*there, np.uint8)
+    np.testing.assert_array_equal(refine_mask(mask, Image.new('RGB', wh, (grey,)*3), (k,), by, .5, side), mask)
+
+def halves():
+    "Red on the left and blue on the right; a bit of each is sure, the rest isn't"
+    a,mask = np.zeros((32,48,3), np.uint8),np.full((32,48), 255, np.uint8)
+    a[:,:24,0],a[:,24:,2] = 200,200
+    mask[8:24,10:18],mask[8:24,34:40] = 5,0
+    return mask,Image.fromarray(a)
+
+def test_what_is_unsure_goes_with_its_colour(by):
+    mask,im = halves()
+    want = np.where(np.arange(48)<24, 5, 0)[None].repeat(32, 0)
+    got = refine_mask(mask, im, (4,), by)
+    assert (got==want).mean()>.99, (got!=want).sum()
+
+def test_borders_move_to_where_colours_change(by):
+    mask,im = halves()
+    mask[:,:19],mask[:,19:] = 5,0
+    assert (refine_mask(mask, im, (4,), by, trust=.6) if by=='crf' else refine_mask(mask, im, (4,), by, iters=60))[16,22]==5
+
+def test_classes_that_the_image_does_not_have_are_unsure():
+    mask,im = halves()
+    odd = np.where(mask==255, 9, mask).astype(np.uint8)
+    np.testing.assert_array_equal(refine_mask(odd, im, (4,)), refine_mask(mask, im, (4,)))
+
+def test_labels_are_those_that_occur_unless_given():
+    mask,im = halves()
+    np.testing.assert_array_equal(refine_mask(mask, im), refine_mask(mask, im, (4,)))
+    assert set(np.unique(refine_mask(np.full((5,6), 255, np.uint8), noise(6, 5))).tolist())=={0}
+
+def test_large_masks_are_refined_on_a_smaller_picture():
+    mask,im = halves()
+    large = im.resize((480,320), Image.Resampling.NEAREST)
+    out = refine_mask(np.repeat(np.repeat(mask, 10, 0), 10, 1), large, (4,))
+    assert out.shape==(320,480) and abs((out==5).mean()-.5)<.02
+
+def test_what_cannot_be_refined_is_said():
+    mask,im = halves()
+    with fails("'crfs'", 'par, crf'): refine_mask(mask, im, by='crfs')
+    with fails('48x32', '32x48'): refine_mask(mask, im.rotate(90, expand=True))
+
 # all of a run
+
+def test_masks_of_a_run_refined(mining):
+    said = write_masks(mining, progress=False, refine='par')
+    counts = np.zeros(256)
+    for i in mining.data.train_idxs:
+        mask = open_mask(mining.out/'masks'/f'{KEYS[i]}.png')
+        np.testing.assert_array_equal(mask, refine_mask(image_mask(mining, i), mining.data.image(i), LABELS[i]))
+        counts += np.bincount(mask.ravel(), minlength=256)
+    assert said['share']['unsure']==0
+    assert said['share']['cat']==pytest.approx(counts[1]/counts.sum(), abs=1e-4)
 
 def test_masks_of_a_run(mining):
     said = write_masks(mining, progress=False)

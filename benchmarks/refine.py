@@ -1,0 +1,137 @@
+"""Borders along the picture without a compiler: `cam.refine` (PAR) beside a dense CRF (pydensecrf2), on the same input.
+
+    python benchmarks/refine.py runs/quality/stamps-0 runs/quality/stamps-1 runs/quality/stamps-2 --name stamps
+
+Each run is a finished one of `ae-erasing mine` or benchmarks/quality.py whose data has true masks; nothing is written into it.
+Two inputs: step 1's raw class maps with a background, and the run's pseudo masks.
+Writes benchmarks/results/refine-NAME.md and .json. Refiners take turns on each image, in one process with one thread; times are medians.
+True masks are used to score and for nothing else.
+"""
+import argparse, json, shlex, sys, time
+from pathlib import Path
+import numpy as np, torch
+from PIL import Image
+from torch.nn import functional as F
+from quality import HERE, machine
+from ae_erasing.cam import dense_crf, refine, view_size
+from ae_erasing.core import open_mining
+from ae_erasing.evaluation import ConfusionMatrix, scores
+from ae_erasing.masks import image_mask, refine_mask
+
+PUBLISHED = dict(iters=10, dilations=(1,2,4,8,12,24)) # PAR as afa and ToCo run it, on pictures of half the side
+README = dict(alike_xy=80, alike_rgb=13)              # pydensecrf's README; psa
+DEEPLAB = dict(near_xy=1, alike=4, alike_xy=67, alike_rgb=3)
+REFERENCE = 'crf' # What the others are held against: irn's numbers at the picture's own size, the defaults of `dense_crf`
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('runs', nargs='+', type=Path, help='folders of finished runs')
+    p.add_argument('--data', default=None, help='what was mined, if it is no longer where the runs say')
+    p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
+    p.add_argument('--every', type=int, default=1, help='take each n-th image only')
+    p.add_argument('--results', type=Path, default=HERE/'results')
+    return p.parse_args()
+
+def rows(own, side=128):
+    "Name -> (words, refiner, share of the side or None for `side`, arguments); the same for maps and masks"
+    return dict(
+        par=('PAR, our defaults', refine, side, {}), par_own=('PAR, our defaults, own size', refine, own, {}),
+        par_half=('PAR as published: half the side, 10 times, 6 distances', refine, own/2, PUBLISHED),
+        crf=('dense CRF, irn\'s numbers', dense_crf, own, {}), crf_small=('dense CRF, irn\'s numbers', dense_crf, side, {}),
+        crf_readme=('dense CRF, README\'s numbers', dense_crf, own, README), crf_deeplab=('dense CRF, DeepLab\'s numbers', dense_crf, own, DEEPLAB))
+
+def with_background(maps, alpha=4):
+    "Class maps (L,h,w) in [0,1] and the chance that none is there, (1-max)^alpha, as probabilities; psa's lower alpha (Ahn and Kwak, CVPR 2018)"
+    p = torch.cat([(1-maps.amax(0, keepdim=True))**alpha, maps])
+    return p/p.sum(0, keepdim=True)
+
+def picture(im, size): return torch.from_numpy(np.array(im.resize(size, Image.Resampling.BILINEAR))).permute(2,0,1)[None].float()/255
+
+def timed(f):
+    start = time.perf_counter()
+    return f(),time.perf_counter()-start
+
+def from_maps(mining, i, im, row):
+    "A mask from step 1's raw maps, and the seconds the refiner took"
+    values = np.array([0, *(k+1 for k in mining.data.labels[i])], np.uint8)
+    probs,secs = with_background(torch.from_numpy(mining.maps(i, 1, raw=True)[0]).float()/255)[None],0.
+    if row:
+        _,f,side,kwargs = row
+        x = picture(im, view_size(im.size, round(side)))
+        probs,secs = timed(lambda: f(probs, x, **kwargs))
+    return values[F.interpolate(probs, im.size[::-1], mode='bilinear', align_corners=False)[0].argmax(0).numpy()],secs
+
+def from_mask(mining, i, im, row):
+    "The pseudo mask refined, and the seconds that took"
+    mask = image_mask(mining, i)
+    if not row: return mask,0.
+    _,f,side,kwargs = row
+    return timed(lambda: refine_mask(mask, im, mining.data.labels[i], 'par' if f is refine else 'crf', side=round(side), **kwargs))
+
+def run_one(path, args):
+    "Input -> refiner -> mIoU, precision, recall, seconds by image"
+    mining = open_mining(path, args.data)
+    n,found = len(mining.data.vocab)+1,{}
+    for what,make in dict(maps=from_maps, masks=from_mask).items():
+        cms,secs,sides = {},{},[]
+        for j,i in enumerate(mining.mined[::args.every]):
+            if (t := mining.data.truth(i)) is None: continue
+            im = mining.data.image(i)
+            own = (im.width*im.height)**.5
+            for name,row in {'none':None, **rows(own)}.items():
+                if j==0: make(mining, i, im, row) # To warm up
+                mask,s = make(mining, i, im, row)
+                cms.setdefault(name, ConfusionMatrix(n, unsure='background')).add(t, mask)
+                secs.setdefault(name, []).append(s)
+            sides.append(own)
+        found[what] = {name:dict(miou=(s := scores(cm)).miou, precision=s.precision, recall=s.recall, seconds=float(np.median(secs[name]))) for name,cm in cms.items()}
+        print(path.name, what, {k:f'{d["miou"]:.3f} {d["seconds"]*1000:.0f} ms' for k,d in found[what].items()}, flush=True)
+    return mining.data.name,found,len(sides),float(np.median(sides))
+
+def table(runs, what, side):
+    "Refiners in rows: means over the runs, differences and ratios to the reference within each run"
+    lines = ['| refined by | at | mIoU % | less the reference | precision % | recall % | ms an image | of the reference\'s time |', '|---|---|---|---|---|---|---|---|']
+    words = {'none':('nothing',None,None,None), **rows(side)}
+    for name,(label,_,at,_) in words.items():
+        mean = lambda f: np.mean([f(r[what][name], r[what][REFERENCE]) for r in runs])
+        spread = np.ptp([r[what][name]['miou'] for r in runs])*50
+        ref = ' (the reference)' if name==REFERENCE else ''
+        time_ = f'{mean(lambda a,b: a["seconds"])*1000:.0f} | {mean(lambda a,b: a["seconds"]/b["seconds"]):.2f}' if name!='none' else '- | -'
+        lines.append(f'| {label}{ref} | {round(at) if at else "-"} | {mean(lambda a,b: a["miou"])*100:.1f} ± {spread:.1f} | {mean(lambda a,b: a["miou"]-b["miou"])*100:+.1f} | {mean(lambda a,b: a["precision"])*100:.1f} | {mean(lambda a,b: a["recall"])*100:.1f} | {time_} |')
+    return '\n'.join(lines)
+
+@torch.no_grad()
+def main():
+    args = parse()
+    torch.set_num_threads(1)
+    done = [run_one(p, args) for p in args.runs]
+    name,runs,n,side = args.name or done[0][0],[d[1] for d in done],done[0][2],done[0][3]
+    command = 'python benchmarks/refine.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
+    text = f'''# PAR beside a dense CRF: {name}
+
+{n} training images{f", each {args.every}th" if args.every>1 else ""}, of about {side:.0f} by {side:.0f} pixels, {len(runs)} runs; mean ± half the range. Same input, true masks used to score only.
+PAR is `cam.refine`, plain PyTorch; the dense CRF is pydensecrf2 by way of `cam.dense_crf`, 10 iterations. *At*: side of the picture worked at; answers are enlarged to the image's own size.
+CPU, one thread, all refiners in turn on each image in one process, after a warm-up; ms are medians over images, ratios are to the reference in the same run. Other work was on the machine, so that ratios say more than ms.
+No number was chosen on these masks: published values, the defaults, and for the CRF's defaults a choice of the published ones on another set of composed photos.
+
+## Class maps
+
+Raw maps of step 1 and a background of (1-max)^4, the lower of psa's two exponents; the highest wins. Times are the refiner's alone.
+
+{table(runs, 'maps', side)}
+
+## Pseudo masks
+
+The masks of the whole run, by `refine_mask`; what was unsure counts as background where nothing refines. Its default is the first row of PAR. Times are of the whole of `refine_mask`.
+
+{table(runs, 'masks', side)}
+
+`{command}`
+{machine()}; {time.strftime('%Y-%m-%d')}.
+'''
+    args.results.mkdir(parents=True, exist_ok=True)
+    (args.results/f'refine-{name}.md').write_text(text)
+    (args.results/f'refine-{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), images=n, reference=REFERENCE, runs=[dict(run=p.name, **r) for p,r in zip(args.runs, runs)]), indent=1))
+    print(text)
+
+if __name__=='__main__': main()
