@@ -75,7 +75,7 @@ def mine(
     device = _device(device)
     kwargs = dict(label_delim=label_delim) if label_delim else {}
     _mine(get_data(source, classes, **kwargs), out, r, device, fresh)
-    typer.echo(f'next: ae-erasing info {out}')
+    typer.echo(f'next: ae-erasing segment {out}')
 
 def _changed(r):
     from ae_erasing.core import read_recipe
@@ -158,7 +158,9 @@ def info(
     run:Path=typer.Argument(metavar='RUN', help='Folder of a run.'),
 ):
     "What a run was made with and how far it has come."
+    import json
     from ae_erasing.core import read_run, step_line
+    from ae_erasing.segment import round_line
     r = read_run(run)
     d,rec = r['data'],r['recipe']
     typer.echo(f'{run}: {d["name"]}, {d["images"]} images, {len(d["vocab"])} classes: {", ".join(d["vocab"])}')
@@ -170,6 +172,8 @@ def info(
     if left>0: typer.echo(f'{left} of {rec["steps"]} steps to go: give the same mine command again, it carries on')
     n = sum(1 for _ in (run/'masks').rglob('*.png'))
     typer.echo(f'{n} masks in {run/"masks"}' if n else 'no masks yet')
+    for js in sorted(run.glob('segment/*/segment.json')):
+        for k,s in json.loads(js.read_text())['rounds'].items(): typer.echo(f'segmenter {js.parent.name}, {round_line(int(k), s)}')
     if (run/'score.md').exists(): typer.echo(f'scores in {run/"score.md"}')
 
 # %% ../nbs/12_cli.ipynb #cli-051

@@ -103,17 +103,19 @@ def test_quality(tmp_path):
 
 @pytest.mark.slow
 def test_demo(tmp_path):
-    "`ae-erasing demo` in small: names what it wrote, in less than 3 GB; regions beat chance."
+    "`ae-erasing demo` in small: from nothing to masks of unseen images and a report; names what it wrote, in less than 4 GB."
     p = command('demo', '--images', 40, '--out', tmp_path/'demo')
     text,err = p.communicate()
     assert p.returncode==0 and not err, err
-    for f in ('steps.png','masks.png','masks','score.md','score.json'): assert (tmp_path/'demo'/f).exists()
-    for f in ('steps.png','masks.png','masks','score.md'): assert str(tmp_path/'demo'/f) in text
+    for f in ('steps.png','masks.png','segmenter.png','masks','score.md','score.json','report.html'): assert (tmp_path/'demo'/f).exists()
+    for f in ('steps.png','masks.png','segmenter.png','predicted','masks','score.md','report.html'): assert str(tmp_path/'demo'/f) in text
     assert len(list((tmp_path/'demo/masks').glob('*.png')))==40 and all(Image.open(q).size==(96,96) for q in (tmp_path/'demo/masks').glob('*.png'))
-    assert 'step 3: ' in text and 'single CAM, best threshold' in text
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss<3*2**20  # KB on Linux
+    assert all(open_mask(q).shape==(96,96) for q in (tmp_path/'demo/predicted').glob('*.png')) and len(list((tmp_path/'demo/predicted').glob('*.png')))==12
+    assert all(w in text for w in ('step 3: ','round 1: ','single CAM, best threshold','psl + par'))
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss<4*2**20  # KB on Linux
     again = command('demo', '--images', 40, '--out', tmp_path/'demo')
-    assert 'step 1: ' not in again.communicate()[0] and again.returncode==0
+    said = again.communicate()[0]
+    assert 'step 1: ' not in said and 'round 1: ' not in said and again.returncode==0
 
 @pytest.mark.slow
 def test_creatures_grow(tmp_path):

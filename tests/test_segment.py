@@ -227,9 +227,25 @@ def test_command_without_truth(tmp_path, capsys):
     said = capsys.readouterr().out
     assert 'round 2: loss' in said and 'predict' in said
     main_ok('segment', run, *SEG, '--rounds', 2)
+    assert 'round 1: loss' not in capsys.readouterr().out
+    main_ok('info', run)
+    assert 'segmenter psl, round 2: loss' in capsys.readouterr().out
     picture(tmp_path/'new'/'a photo.png', ['cat'], 7, (61,47))
     main_ok('predict', run, tmp_path/'new', '--out', tmp_path/'out')
     assert open_mask(tmp_path/'out'/'a photo.png').shape==(47,61)
+
+def test_predictions_are_scored(run, tmp_path):
+    "Masks of validation and of other images; what has no truth is named"
+    data = run.data
+    for i in data.valid_idxs: save_mask(data.truth(i), tmp_path/'p'/f'{data.keys[i]}.png')
+    save_mask(np.zeros((9,9), np.uint8), tmp_path/'p'/'stranger.png')
+    card = score_run(run)
+    assert add_predictions(run, card, tmp_path/'p')=={'stranger':'no truth'}
+    s = card.stages[-1]
+    assert s.stage=='predictions in p' and s.score.miou==1 and s.score.n_images==len(data.valid_idxs) and not s.image_labels
+    save_mask(np.zeros((9,9), np.uint8), tmp_path/'t'/'stranger.png')
+    left_out = add_predictions(run, card, tmp_path/'p', tmp_path/'t')
+    assert len(left_out)==len(data.valid_idxs) and card.stages[-1].score.n_images==1
 
 @pytest.mark.parametrize('args,says', ((('--supervised',),'without true masks'), (('--epochs',0),'epochs'), (('--recipe','phots'),"'phots'"), (('--masks','nowhere'),'nowhere'), (('--name','a/b'),'name')))
 def test_command_errors(run, tmp_path, args, says, capsys):
