@@ -185,11 +185,11 @@ def to_repeat(
 # %% ../nbs/11_explore.ipynb #explore-027
 def find_segmenters(
     run:str|Path, # Folder of a run
-)->list: # (what to call it, folder), in order
-    "Rounds of the segmenters that were trained on a run."
+)->list: # (what to call it, folder of the round, folder of its predicted validation masks), in order
+    "Rounds of the segmenters that were trained on a run, with plain and with refined predictions."
     number = lambda p: int(p.name[6:])
     rounds = [r for p in sorted(Path(run).glob('segment/*')) for r in sorted((r for r in p.glob('round_*') if r.name[6:].isdigit()), key=number)]
-    return [(f'{r.parent.name}, round {number(r)}', r) for r in rounds]
+    return [(f'{r.parent.name}, round {number(r)}'+(f' + {v.name[6:]}' if v.name!='valid' else ''), r, v) for r in rounds for v in sorted(r.glob('valid*')) or [r/'valid']]
 
 def find_predictions(
     predictions:str|Path|list, # Folder of PNG masks, perhaps with pictures in its `overlays`, or a list of (name, picture or path, mask)
@@ -221,10 +221,10 @@ class Report:
         self.truth = truth or data.truth
         self.card = ScoreCard.load(mining.out) if (mining.out/'score.json').is_file() else None
         self.rating = Rating(data, data.train_idxs, self.pseudo, self.truth, lambda i,m: float(mining.maps(i, 1)[1].min())) if (mining.out/'masks').is_dir() else None
-        self.segmenters = [(name, d, Rating(data, data.valid_idxs, lambda i,d=d: open_mask(d/'valid'/f'{data.keys[i]}.png'), self.truth, self.agrees) if (d/'valid').is_dir() else None)
-            for name,d in find_segmenters(mining.out)]
+        self.segmenters = [(name, d, v, Rating(data, data.valid_idxs, lambda i,v=v: open_mask(v/f'{data.keys[i]}.png'), self.truth, self.agrees) if v.is_dir() else None)
+            for name,d,v in find_segmenters(mining.out)]
         self.items = find_predictions(predictions) if predictions is not None else []
-        self.notes = [*mining.run['data']['notes'], *(n for r in (self.rating, *(r for _,_,r in self.segmenters)) if r for n in r.notes)]
+        self.notes = [*mining.run['data']['notes'], *(n for r in (self.rating, *(o[-1] for o in self.segmenters)) if r for n in r.notes)]
     def pseudo(self, i): return open_mask(self.mining.out/'masks'/f'{self.mining.data.keys[i]}.png')
     def agrees(self, i, m):
         "Share of the object pixels in a mask that are of classes the image is labelled with"
@@ -357,9 +357,9 @@ def segmented(self:Report):
     "Segmenters: training, scores, and the validation images they do best and worst on."
     run,found = self.mining.out,self.segmenters
     if not found: return Section(H2('Segmenters'), P('No segmenter is trained on the pseudo masks yet: ', Code(f'ae-erasing segment {run}'), ' adds one.'), id='segmenters')
-    rows,rated = [],[(name, d, r) for name,d,r in found if r and r.order]
-    for name,d,r in found:
-        h,s = history(d/'history.csv'),scores(r.cm) if r and r.known else None
+    rows,rated = [],[(name, v, r) for name,_,v,r in found if r and r.order]
+    for name,d,v,r in found:
+        h,s = history(d/'history.csv') if v.name=='valid' else {},scores(r.cm) if r and r.known else None
         loss = h.get('train_loss')
         rows.append([name, str(len(loss)) if loss else '–', f'{loss[-1]:.3f}' if loss else '–', curve(loss, f'training loss of {name}') if loss else '', *((f'{100*s.miou:.1f}', f'{100*s.accuracy:.1f}') if s else ('–','–'))])
     parts = [table(['segmenter','epochs','training loss','training','mIoU %','pixels right %'], rows, f'Segmenters on {len(self.mining.data.valid_idxs)} validation images', (4,5))]
@@ -368,7 +368,7 @@ def segmented(self:Report):
     known = all(r.known for _,_,r in rated)
     order = sorted(shared, key=lambda i: np.mean([r.by[i] for _,_,r in rated]))
     by = ('mIoU' if known else 'the share of their object pixels that have a class the image is labelled with') + (f', the mean of {len(rated)} predictions' if len(rated)>1 else '')
-    return Section(H2('Segmenters'), *parts, *self.extremes(order, known, by, lambda i: [(name, open_mask(d/'valid'/f'{self.mining.data.keys[i]}.png'), self.said(r, i)) for name,d,r in rated]), id='segmenters')
+    return Section(H2('Segmenters'), *parts, *self.extremes(order, known, by, lambda i: [(name, open_mask(v/f'{self.mining.data.keys[i]}.png'), self.said(r, i)) for name,v,r in rated]), id='segmenters')
 
 @patch
 def gallery(self:Report):

@@ -202,17 +202,17 @@ def test_one_bad_file_among_many(full):
 # segmenters
 
 def test_segmenters_in_order(full):
-    assert [n for n,_ in find_segmenters(full.out)]==['deeplab, round 2','deeplab, round 10','large<fov>, round 1']
+    assert [n for n,*_ in find_segmenters(full.out)]==['deeplab, round 2','deeplab, round 10','large<fov>, round 1']
     report = Report(full)
-    assert scores(report.segmenters[1][2].cm).miou==1 and report.segmenters[2][2].by[6]==pytest.approx(by_hand(truth(6), np.roll(truth(6), 6, 1), 5))
+    assert scores(report.segmenters[1][-1].cm).miou==1 and report.segmenters[2][-1].by[6]==pytest.approx(by_hand(truth(6), np.roll(truth(6), 6, 1), 5))
     p = read(write_report(full))
-    assert all(any(a['alt'].startswith(f'{n} of v2') for a in p.named('img')) for n,_ in find_segmenters(full.out))
+    assert all(any(a['alt'].startswith(f'{n} of v2') for a in p.named('img')) for n,*_ in find_segmenters(full.out))
     assert any('0.25 in the last' in a['aria-label'] for a in p.named('svg'))
 
 def test_segmenters_without_truth_are_held_to_the_labels(full):
     save_mask(np.where(truth(6)>0, 4, 0), full.out/'segment'/'deeplab'/'round_10'/'valid'/f'{KEYS[6]}.png')
     report = Report(without_truth(full))
-    assert report.segmenters[1][2].by=={6:0., 7:1., 8:1.}
+    assert report.segmenters[1][-1].by=={6:0., 7:1., 8:1.}
     assert 'the share of their object pixels' in read(write_report(without_truth(full))).prose
 
 @pytest.mark.parametrize('text', ('', 'epoch,train_loss\n', 'epoch,train_loss\n0,x\n', '\0\0'))
