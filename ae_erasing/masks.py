@@ -185,6 +185,7 @@ def score_run(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
     saliency:bool=False, # Did the masks in `masks/` use saliency maps?
+    refine:str=None, # Were they passed through a refiner, "par" or "crf"?
 )->ScoreCard: # One row a stage
     "Score the stages of a run: the single map, the regions after each step, the pseudo masks."
     data,truth,refined = mining.data,truth or mining.data.truth,mining.recipe.refine>0
@@ -205,7 +206,7 @@ def score_run(
         card.add(f'{"refined" if refined else "single"} CAM (step 1)' if t==1 else f'regions of steps 1-{t}', scores(cm))
     if (mining.out/'masks').is_dir():
         by_key = {data.keys[i]:i for i in data.train_idxs}
-        card.add('pseudo masks', scores(score_folder(mining.out/'masks', lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), saliency=saliency)
+        card.add('pseudo masks', scores(score_folder(mining.out/'masks', lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), saliency=saliency, crf=refine=='crf', refined=refined or refine=='par')
     return card
 
 # %% ../nbs/06_masks.ipynb #masks-030

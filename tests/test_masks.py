@@ -343,6 +343,13 @@ def test_masks_of_a_run_refined(mining):
     assert said['share']['unsure']==0
     assert said['share']['cat']==pytest.approx(counts[1]/counts.sum(), abs=1e-4)
 
+@pytest.mark.parametrize('refine', (None,'par','crf'))
+def test_scores_say_how_masks_were_refined(mining, refine):
+    mining.data = replace(mining.data, open_truth=truth)
+    write_masks(mining, progress=False)
+    stage = score_run(mining, refine=refine).stages[-1]
+    assert stage.stage=='pseudo masks' and stage.crf==(refine=='crf') and stage.refined==(refine=='par')
+
 def test_masks_of_a_run(mining):
     said = write_masks(mining, progress=False)
     out = mining.out/'masks'
