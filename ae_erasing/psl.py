@@ -133,12 +133,13 @@ def own_target(
     by:str='score', # What weighs the classes: 'score', the belief in each; 'label', 1 for each label; 'peak', what makes each label's highest probability 1
     images:torch.Tensor=None, # The batch itself, (N,3,H,W) in any scaling: let the prediction flow along its colours first
     iters:int=10, # Times it is passed on, as in `cam.refine`, at half the size
+    w_bg:float=1., # Weight of the background beside those of the classes; the paper's is 1
 )->torch.Tensor: # (N,H,W) of 0 and class + 1
     "What the network itself would say, among the image's classes and weighed by what it sees in the whole image: S_hat of AE-PSL, section 3.2; refined along colours as by Araslanov and Roth (CVPR 2020), if wanted."
     probs = seg.softmax(1)
     if by=='peak': w = present/probs[:,1:].amax((2,3)).clamp(min=1e-3)
     else: w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*present
-    probs = probs*torch.cat([torch.ones_like(w[:,:1]), w], 1)[:,:,None,None]
+    probs = probs*torch.cat([torch.full_like(w[:,:1], w_bg), w], 1)[:,:,None,None]
     if images is None: return probs.argmax(1)
     most = max(1, int(present.sum(1).max())) # labels of an image: the other layers are empty
     idx = torch.cat([torch.zeros_like(present[:,:1], dtype=torch.long), present.float().topk(most, 1)[1]+1], 1)
@@ -154,6 +155,7 @@ class PSLLoss:
         w_psl:float=1., # Weight of the term against the network's own prediction; the paper's is 1
         w_cls:float=1., # Weight of the classification term; unknown in the paper
         v:str='score', # What weighs the classes of the prediction, as in `own_target`: 'score', 'label' or 'peak'
+        w_bg:float=1., # Weight of the background in the prediction; less than 1 keeps small and hard objects from vanishing
         refine:int=0, # Times that the prediction flows along the colours of the picture before it is learnt from; 0 is the paper's
         ignore:int=255, # Value of unsure pixels
         reduction:str='mean', # 'mean' over all pixels that count, or 'none' for one value an image
@@ -170,7 +172,7 @@ class PSLLoss:
         inside = (mask!=self.ignore) & (mask<seg.shape[1])
         known = inside & allowed.gather(1, mask.where(inside, 0).flatten(1)).view_as(mask)
         loss = self._nll(logp, mask, known)
-        if self.w_psl*self.ramp>0: loss = loss + self.w_psl*self.ramp*self._nll(logp, own_target(seg.float(), v, present, self.v, self.images if self.refine else None, self.refine), torch.ones_like(known))
+        if self.w_psl*self.ramp>0: loss = loss + self.w_psl*self.ramp*self._nll(logp, own_target(seg.float(), v, present, self.v, self.images if self.refine else None, self.refine, self.w_bg), torch.ones_like(known))
         if self.w_cls and v is not None:
             cls = F.binary_cross_entropy_with_logits(v.float(), present.float(), reduction='none').mean(1)
             loss = loss + self.w_cls*(cls.mean() if self.reduction=='mean' else cls)

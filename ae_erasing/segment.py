@@ -45,6 +45,7 @@ class SegRecipe:
     w_psl:float # Weight of the term against the network's own prediction; 0 is training without PSL
     w_cls:float # Weight of the classification term
     v:str # What weighs the classes of that prediction: "score", "label" or "peak"
+    w_bg:float # Weight of the background in that prediction beside the classes; the paper's is 1
     psl_refine:int # Times that that prediction flows along colours before it is learnt from; 0 is the paper's
     warm_up:float # Share of the training in which that term comes to count
     rounds:int # 2 is PSL++: the first network draws the masks for the second
@@ -59,7 +60,7 @@ class SegRecipe:
     seed:int # Of everything random
 
 # %% ../nbs/10_segment.ipynb #segment-007
-_LIMITS = dict(width=(8,4096), size=(32,4096), min_scale=(.01,1), bs=(1,4096), epochs=(1,9999), lr=(0,1000), head_lr=(0,1000), wd=(0,1000), w_psl=(0,1000), w_cls=(0,1000), psl_refine=(0,1000), warm_up=(0,1),
+_LIMITS = dict(width=(8,4096), size=(32,4096), min_scale=(.01,1), bs=(1,4096), epochs=(1,9999), lr=(0,1000), head_lr=(0,1000), wd=(0,1000), w_psl=(0,1000), w_cls=(0,1000), w_bg=(0,1000), psl_refine=(0,1000), warm_up=(0,1),
     rounds=(1,9), sure=(0,1), gate=(0,1), side=(32,4096), max_side=(32,10**6), seed=(0,2**32-1))
 _CHOICES = dict(output_stride=(8,16,32), optimizer=('adam','sgd'), schedule=('one_cycle','step'), v=('score','label','peak'), refine_masks=('no','par','crf'), refine=('no','par','crf'))
 
@@ -139,7 +140,7 @@ def train_round(
     set_seed(recipe.seed*1000+100+round)
     dls = mask_dls(data, find, idxs, recipe.size, recipe.bs, recipe.min_scale, recipe.max_side, device=device or default_device())
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
-    learn = psl_learner(dls, recipe.arch, pretrained=pretrained, loss_func=PSLLoss(recipe.w_psl, recipe.w_cls, recipe.v, recipe.psl_refine), warm_up=recipe.warm_up, output_stride=recipe.output_stride,
+    learn = psl_learner(dls, recipe.arch, pretrained=pretrained, loss_func=PSLLoss(recipe.w_psl, recipe.w_cls, recipe.v, recipe.w_bg, recipe.psl_refine), warm_up=recipe.warm_up, output_stride=recipe.output_stride,
         width=recipe.width, wd=recipe.wd, opt_func=Adam if recipe.optimizer=='adam' else SGD, cbs=[LineBar(f'round {round}: training')] if progress else [])
     return fit(learn, recipe, f'round {round}')
 

@@ -127,6 +127,17 @@ def test_at_its_peak_every_label_gets_a_pixel():
     assert set(own_target(seg, None, present, 'label').unique().tolist())=={0}
     for t in own_target(seg, None, present, 'peak'): assert set(t.unique().tolist())=={0,1,2,3}
 
+def test_weight_of_the_background():
+    "It is a factor of the background's share, no more"
+    seg,v,S = case(4)
+    present,f = labels_in(S, 3),seg.softmax(1)
+    for w in (0,.3,1,5):
+        share = torch.cat([w*f[:,:1], f[:,1:]*present[:,:,None,None]], 1)
+        assert torch.equal(own_target(seg, v, present, 'label', w_bg=w), share.argmax(1))
+    assert not (own_target(seg, v, present, 'label', w_bg=0)==0).any()
+    both = [PSLLoss(w_cls=0, v='label', w_bg=w)((seg, v), S) for w in (0,1)]
+    assert torch.allclose(both[0]-both[1], F.cross_entropy(seg, own_target(seg, v, present, 'label', w_bg=0))-F.cross_entropy(seg, own_target(seg, v, present, 'label')), atol=1e-5)
+
 def test_own_target_along_colours():
     "A prediction that covers three quarters of a thing settles on all of it; no image and no iterations are the paper's target"
     images,seg = torch.zeros(1,3,24,24),torch.zeros(1,4,24,24)
