@@ -136,6 +136,7 @@ def own_target(
     w_bg:float=1., # Weight of the background beside those of the classes; the paper's is 1
 )->torch.Tensor: # (N,H,W) of 0 and class + 1
     "What the network itself would say, among the image's classes and weighed by what it sees in the whole image: S_hat of AE-PSL, section 3.2; refined along colours as by Araslanov and Roth (CVPR 2020), if wanted."
+    seg,present,images = (o if o is None else o.as_subclass(torch.Tensor) for o in (seg, present, images)) # fastai's own types don't mix
     probs = seg.softmax(1)
     if by=='peak': w = present/probs[:,1:].amax((2,3)).clamp(min=1e-3)
     else: w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*present
