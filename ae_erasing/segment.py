@@ -290,7 +290,7 @@ class Segmenter:
         return found
     def __str__(self): return '\n'.join(round_line(r, d) for r,d in enumerate(self.rounds, 1))
     __repr__ = __str__
-    def _repr_html_(self): return f'<pre>{self}</pre>' + inline(self.plot(), 'Validation images and what each round made of them')
+    def _repr_html_(self): return f'<pre>{self}</pre>' + inline(self.plot(n=4, imsize=1.1), 'Validation images and what each round made of them')
     def plot(self, idxs=None, n=6, imsize=1.3):
         "Figure of validation images, predictions of each round, plain and refined, and the truth if known"
         idxs = list(idxs) if idxs is not None else evenly(self.data.valid_idxs, n)

@@ -25,8 +25,7 @@ CHOICES = {
     'the recipe, classification term x 5': dict(w_cls=5),
     'unsure taken for background, no PSL': dict(w_psl=0, masks='masks_hard'),
     'unsure taken for background, the paper\'s': dict(**PAPER, masks='masks_hard'),
-    'unsure taken for background, the recipe': dict(masks='masks_hard'),
-}
+    'unsure taken for background, the recipe': dict(masks='masks_hard')}
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -100,13 +100,13 @@ def run_seed(args, seed):
     share = write_masks(mining, progress=False)['share']
     truth = truth_folder(args.truth, mining) if args.truth else None
     card = score_run(mining, truth)
-    card.save(out)
     same_recall(card, cam_sweep(mining, truth), recipe.refine>0)
     add_refined_masks(mining, card, truth or data.truth)
     if not args.no_segment:
         from ae_erasing.segment import add_segmenters
         train_segmenters(mining, seed, dict(o.split('=', 1) for o in args.seg_set))
         card = add_segmenters(mining, card, truth)
+    card.save(out)
     fig = mining.plot(n=8)
     fig.savefig(out/'steps.png', dpi=80)
     stages = {s.stage:dict(split=s.split, miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,

@@ -82,7 +82,7 @@ def test_photographs(stamps, tmp_path):
 def test_quality(tmp_path):
     "The table of stages for 24 creatures and one seed, and again without mining twice"
     cmd = [sys.executable, ROOT/'benchmarks/quality.py', 'creatures', '--seeds', '0', '--images', '24', '--steps', '2', '--name', 'tiny',
-        '--runs', tmp_path/'runs', '--results', tmp_path/'results', '--set', 'epochs=1', 'size=48', 'mine_size=48', 'scales=1', 'flip=no']
+        '--runs', tmp_path/'runs', '--results', tmp_path/'results', '--set', 'epochs=1', 'size=48', 'mine_size=48', 'scales=1', 'flip=no', '--seg-set', 'epochs=1', 'size=48', 'side=48', 'width=16', '--valid', 6]
     res = subprocess.run([str(c) for c in cmd], capture_output=True, text=True)
     assert res.returncode==0, res.stdout+res.stderr
     assert {p.name for p in (tmp_path/'results').iterdir()}=={'quality-tiny.md', 'quality-tiny.json'}
@@ -97,7 +97,10 @@ def test_quality(tmp_path):
     assert level['chosen']=='oracle' and level['miou']<=stages['single CAM, best threshold']['miou'] and '| single CAM, recall of regions of steps 1-2 |' in text
     assert [len(r) for r in one['steps']['added']]==[4,4] and all(abs(sum(r)-1)<1e-3 for r in one['steps']['added'] if any(r)) and one['steps']['added'][0][1]==0
     card = json.loads((tmp_path/'runs/tiny-0/score.json').read_text())
-    assert {s['stage']:s['score']['miou'] for s in card['stages']}=={k:v['miou'] for k,v in stages.items() if 'recall of' not in k}
+    assert {s['stage']:s['score']['miou'] for s in card['stages']}=={k:v['miou'] for k,v in stages.items()}
+    valid = [k for k,v in stages.items() if v['split']=='valid']
+    assert valid==[f'{n}{par}' for n in ('cam','plain','psl, round 1','psl, round 2','supervised') for par in ('',' + par')] and all(f'| {k} | – |' in text for k in valid)
+    assert d['segment']['epochs']==1 and '6 validation images' in text and '| pseudo masks + par |' in text
 
 # --- the demo
 

@@ -270,7 +270,7 @@ def test_card_is_strict_json():
 def test_card_says_what_was_used():
     md = make_card().to_markdown()
     first,stages,*_ = md.split('\n\n')
-    assert first=='data: random · split: val · images: 1 · image labels used: no · saliency: yes · refined: no'
+    assert first=='data: random · split: val · images: 1 · image labels used: no · saliency: yes · refined: no · learnt from true masks: no'
     assert stages.splitlines()[0]=='| stage | CRF | mIoU over | ignored pixels | threshold | mIoU % | precision % | recall % | pixels right % | ignored % |'
     assert '| CAM | no | classes in truth or prediction | left out | 0.35 (oracle) |' in stages and '| net | yes | all classes, absent ones as 0 | counted as background | none |' in stages
     assert 'not a result' in md and r'| cat\|dog |' in md
