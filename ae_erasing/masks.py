@@ -97,6 +97,8 @@ def image_mask(
     return fit_mask(mask, size[::-1])
 
 # %% ../nbs/06_masks.ipynb #masks-036
+_FOR_MASKS = dict(par=dict(iters=20, dilations=(1,2,4,8,12,24), similar=.2), crf=dict(trust=.7))
+
 def refine_mask(
     mask:np.ndarray, # uint8 (H,W): 0 background, class + 1, 255 unsure
     im:Image.Image, # The picture it lies over, as large
@@ -104,7 +106,7 @@ def refine_mask(
     by:str='par', # "par" for `cam.refine`, "crf" for `cam.dense_crf`
     keep:float=0., # Pixels whose best label has a smaller share than this become unsure
     side:int=128, # Work at about this many pixels squared, if the picture has more; None is its own size
-    **kwargs, # Passed to the refiner
+    **kwargs, # Passed to the refiner, in place of the numbers above
 )->np.ndarray: # uint8 (H,W) of 0, the labels' values and, with `keep`, 255
     "Move a mask's borders to where colours change, and settle what is unsure."
     if by not in REFINERS: raise AEError(f'by {by!r}: is no refiner; choose from {", ".join(REFINERS)}')
@@ -115,7 +117,7 @@ def refine_mask(
     layers = torch.where(layers.sum(0)>0, layers, 1/len(values))
     layers = F.interpolate(layers[None], size[::-1], mode='bilinear', align_corners=False, antialias=True)
     picture = torch.from_numpy(np.array(im.convert('RGB').resize(size, Image.Resampling.BILINEAR))).permute(2,0,1)[None].float()/255
-    probs = REFINERS[by](layers, picture, **({'trust':.7} if by=='crf' else {})|kwargs)
+    probs = REFINERS[by](layers, picture, **_FOR_MASKS[by]|kwargs)
     best,which = F.interpolate(probs, mask.shape, mode='bilinear', align_corners=False)[0].max(0)
     return np.where(best.numpy()<keep, IGNORE, values[which.numpy()]).astype(np.uint8)
 

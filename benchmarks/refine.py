@@ -18,7 +18,7 @@ from ae_erasing.core import open_mining
 from ae_erasing.evaluation import ConfusionMatrix, scores
 from ae_erasing.masks import image_mask, refine_mask
 
-PUBLISHED = dict(iters=10, dilations=(1,2,4,8,12,24)) # PAR as afa and ToCo run it, on pictures of half the side
+PUBLISHED = dict(iters=10, dilations=(1,2,4,8,12,24), similar=.3) # PAR as afa and ToCo run it, on pictures of half the side
 README = dict(alike_xy=80, alike_rgb=13)              # pydensecrf's README; psa
 DEEPLAB = dict(near_xy=1, alike=4, alike_xy=67, alike_rgb=3)
 REFERENCE = 'crf' # What the others are held against: irn's numbers at the picture's own size, the defaults of `dense_crf`
@@ -109,10 +109,10 @@ def main():
     command = 'python benchmarks/refine.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
     text = f'''# PAR beside a dense CRF: {name}
 
-{n} training images{f", each {args.every}th" if args.every>1 else ""}, of about {side:.0f} by {side:.0f} pixels, {len(runs)} runs; mean ± half the range. Same input, true masks used to score only.
+{n} training images{f" (one of {args.every} of each run)" if args.every>1 else ""}, of about {side:.0f} by {side:.0f} pixels, {len(runs)} runs; mean ± half the range. Same input, true masks used to score only.
 PAR is `cam.refine`, plain PyTorch; the dense CRF is pydensecrf2 by way of `cam.dense_crf`, 10 iterations. *At*: side of the picture worked at; answers are enlarged to the image's own size.
 CPU, one thread, all refiners in turn on each image in one process, after a warm-up; ms are medians over images, ratios are to the reference in the same run. Other work was on the machine, so that ratios say more than ms.
-No number was chosen on these masks: published values, the defaults, and for the CRF's defaults a choice of the published ones on another set of composed photos.
+No number was chosen on these masks. The CRF's are published ones, and which of them is the default was decided on another set of composed photos; so were PAR's for masks, its own for maps are from before.
 
 ## Class maps
 
