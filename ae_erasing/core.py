@@ -93,6 +93,7 @@ def read_numbers(
     r = kind(name, **{k:_parse(t, values[k], k) for k,t in kinds.items()})
     for k,(lo,hi) in limits.items():
         if not lo<=getattr(r, k)<=hi: raise AEError(f'{k}: {getattr(r, k)} is outside {lo} to {hi}')
+    if not r.scales or not all(.1<=s<=10 for s in r.scales): raise AEError(f'scales: {r.scales} are not one or more numbers from .1 to 10')
     return r
 
 _LIMITS = dict(threshold=(0,1), min_score=(0,1), within=(0,1), background=(0,1), min_scale=(.01,1), steps=(1,99), epochs=(1,9999), size=(32,4096), mine_size=(32,4096), refine=(0,1000),
@@ -106,7 +107,6 @@ def read_recipe(
     r = read_numbers(Recipe, name, '', _LIMITS, overrides)
     for k in ('output_stride','mine_stride'):
         if getattr(r, k) not in (8,16,32): raise AEError(f'{k}: {getattr(r, k)} is not 8, 16 or 32')
-    if not r.scales or not all(.1<=s<=10 for s in r.scales): raise AEError(f'scales: {r.scales} are not one or more numbers from .1 to 10')
     if len(r.fill) not in (0,3) or not all(0<=c<=1 for c in r.fill): raise AEError(f'fill: {r.fill} is no colour; give r, g and b from 0 to 1, or nothing for the mean')
     if r.loss not in ('bce','squared') or r.schedule not in ('one_cycle','step') or r.optimizer not in ('adam','sgd'):
         raise AEError(f'loss {r.loss!r}, schedule {r.schedule!r}, optimizer {r.optimizer!r}: choose from bce, squared; one_cycle, step; adam, sgd')

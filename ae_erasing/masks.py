@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/masks.html.md"""
 
 # %% auto #0
 __all__ = ['IGNORE', 'pseudo_mask', 'map_background', 'names_of', 'saliency_background', 'image_mask', 'refine_mask', 'save_mask',
-           'write_masks', 'cam_sweep', 'score_run', 'truth_folder', 'plot_masks', 'voc_palette']
+           'write_masks', 'cam_sweep', 'count_masks', 'score_run', 'truth_folder', 'plot_masks', 'voc_palette']
 
 # %% ../nbs/06_masks.ipynb #masks-002
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import numpy as np, torch
 from matplotlib import pyplot as plt
 from PIL import Image
 from torch.nn import functional as F
-from .data import AEError, mask_image, open_mask, voc_palette
+from .data import AEError, ImageLabels, mask_image, open_mask, voc_palette
 from .cam import REFINERS, enlarge, view_size, write_whole
 from .core import Mining, bar, evenly, fit_mask, tint
 from .evaluation import ConfusionMatrix, MaskHistogram, ScoreCard, Sweep, score_folder, scores
@@ -183,6 +183,16 @@ def cam_sweep(
     return sweep
 
 # %% ../nbs/06_masks.ipynb #masks-027
+def count_masks(
+    data:ImageLabels, # The set
+    folder:str|Path, # PNG masks named by its keys
+    idxs:list, # Images to score; those without a true mask are left out
+    truth:Callable=None, # Index -> true mask or None; None is the data's own
+)->ConfusionMatrix: # Of all of them
+    "Count the masks of some images of a set against their truth."
+    truth,by_key = truth or data.truth,{data.keys[i]:i for i in idxs}
+    return score_folder(folder, lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]
+
 def score_run(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
@@ -207,8 +217,7 @@ def score_run(
             if (m := truth(i)) is not None: cm.add(m, fit_mask(mining.mask(i, t), m.shape) if data.labels[i] else np.zeros_like(m))
         card.add(f'{"refined" if refined else "single"} CAM (step 1)' if t==1 else f'regions of steps 1-{t}', scores(cm))
     if (mining.out/'masks').is_dir():
-        by_key = {data.keys[i]:i for i in data.train_idxs}
-        card.add('pseudo masks', scores(score_folder(mining.out/'masks', lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), saliency=saliency, crf=refine=='crf', refined=refined or refine=='par')
+        card.add('pseudo masks', scores(count_masks(data, mining.out/'masks', data.train_idxs, truth)), saliency=saliency, crf=refine=='crf', refined=refined or refine=='par')
     return card
 
 # %% ../nbs/06_masks.ipynb #masks-030

@@ -19,7 +19,7 @@ from .data import AEError, ImageLabels, crop_and_flip, open_mask
 from .cam import enlarge, write_whole
 from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
-from .masks import IGNORE, names_of, refine_mask, save_mask
+from .masks import IGNORE, count_masks, names_of, refine_mask, save_mask
 from .predict import predict_image
 from .psl import PSLLoss, load_seg_model, psl_learner, save_seg_model
 from fastai.vision.all import (Adam, DataBlock, DataLoaders, ImageBlock, IndexSplitter, Learner, MaskBlock, PILImage, PILMask, SGD, default_device, set_seed, store_attr)
@@ -72,7 +72,6 @@ def read_seg_recipe(
     r = read_numbers(SegRecipe, name, 'segment', _LIMITS, overrides)
     for k,ok in _CHOICES.items():
         if getattr(r, k) not in ok: raise AEError(f'{k}: {getattr(r, k)!r} is not one of {", ".join(map(str, ok))}')
-    if not r.scales or not all(.1<=s<=10 for s in r.scales): raise AEError(f'scales: {r.scales} are not one or more numbers from .1 to 10')
     return r
 
 # %% ../nbs/10_segment.ipynb #segment-010
@@ -118,7 +117,7 @@ def check_masks(
     data = mining.data
     idxs = data.train_idxs
     if not Path(masks).is_dir(): raise AEError(f'{masks}: no such folder of masks; mine first, or give the folder that holds them')
-    hist = mask_histogram(masks, data.vocab, [data.keys[i] for i in idxs], lambda k: None, expect={k for i in idxs for k in data.labels[i]})
+    hist = mask_histogram(masks, data.vocab, [data.keys[i] for i in idxs], expect={k for i in idxs for k in data.labels[i]})
     if 2*len(hist.errors)>len(idxs): hist.check()
     if not supervised and data.open_truth:
         by_key = {data.keys[i]:i for i in idxs}
@@ -211,14 +210,9 @@ def round_summary(
     "How a round went: its loss, and scores of plain predictions where validation images have true masks."
     with open(Path(folder)/'history.csv') as f: d = dict(loss=float(list(csv.DictReader(f))[-1]['train_loss']))
     if data.open_truth and any(data.truth(i) is not None for i in data.valid_idxs):
-        s = scores(_count(data, Path(folder)/'valid'))
+        s = scores(count_masks(data, Path(folder)/'valid', data.valid_idxs))
         d.update(miou=float(s.miou), precision=float(s.precision), recall=float(s.recall))
     return d
-
-def _count(data, folder, truth=None):
-    "Predictions of validation images against their truth"
-    truth,by_key = truth or data.truth,{data.keys[i]:i for i in data.valid_idxs}
-    return score_folder(folder, lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]
 
 def round_line(
     r:int, # Number of the round
@@ -317,7 +311,7 @@ def add_segmenters(
         seg = Segmenter(mining, js.parent.name)
         for stage,folder in seg.predictions().items():
             how = folder.name[6:]
-            card.add(stage, scores(_count(data, folder, truth)), split='valid', image_labels=False, threshold=None, chosen=None, crf=how=='crf', refined=how=='par', true_masks=seg.record['supervised'])
+            card.add(stage, scores(count_masks(data, folder, data.valid_idxs, truth)), split='valid', image_labels=False, threshold=None, chosen=None, crf=how=='crf', refined=how=='par', true_masks=seg.record['supervised'])
     return card
 
 def add_predictions(

@@ -78,13 +78,12 @@ def train_segmenters(mining, seed, over):
 def add_refined_masks(mining, card, truth):
     "The pseudo masks refined by what there is"
     from importlib.util import find_spec
-    from ae_erasing.evaluation import score_folder, scores
-    from ae_erasing.masks import write_masks
-    by_key = {mining.data.keys[i]:i for i in mining.data.train_idxs}
+    from ae_erasing.evaluation import scores
+    from ae_erasing.masks import count_masks, write_masks
     for how in ('par', *(('crf',) if find_spec('pydensecrf') else ())):
         folder = mining.out/f'masks_{how}'
         write_masks(mining, folder, progress=False, refine=how)
-        card.add(f'pseudo masks + {how}', scores(score_folder(folder, lambda k: truth(by_key[k]), mining.data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]), refined=True, crf=how=='crf')
+        card.add(f'pseudo masks + {how}', scores(count_masks(mining.data, folder, mining.data.train_idxs, truth)), refined=True, crf=how=='crf')
 
 def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"
