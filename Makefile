@@ -15,7 +15,7 @@ demo: $(venv)/.offline ## See regions grow over drawn creatures, on a CPU, in mi
 	$(bin)/ae-erasing demo $(ARGS)
 
 test: $(venv)/.dev ## Are notebooks, modules and README in step; run every notebook and test
-	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest -n 2 --dist worksteal $(ARGS)
 
 lab: $(venv)/.lab ## Open the notebooks in JupyterLab
 	$(py) -m jupyterlab --ServerApp.root_dir="$(CURDIR)/nbs" $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)

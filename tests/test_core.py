@@ -526,7 +526,7 @@ def test_ctrl_c_and_kill_by_hand(crowd, whole, tmp_path):
         return p.communicate(),p.returncode
     POINTS['training step 1'][0].start = None
     (_,err),rc = ctrl_c()
-    assert rc==130 and err.splitlines()[-1].startswith('ae-erasing: interrupted') and 'carries on' in err and 'Traceback' not in err and len(err.splitlines())==1, err
+    assert rc==130 and err.splitlines()[-1].startswith('ae-erasing: interrupted') and 'carries on, predict starts over' in err and 'Traceback' not in err and len(err.splitlines())==1, err
     assert has(out, 'run.json') and not has(out, 'step_1/model.safetensors')
     p = interrupt(start, out, 'regions of step 1')
     assert p.returncode==-signal.SIGKILL
