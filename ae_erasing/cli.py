@@ -222,7 +222,7 @@ def predict(
     side:Optional[int]=typer.Option(None, min=32, help='Look at a picture with about this many pixels squared; by default 8/7 of the side of the training crops.'),
     scales:str=typer.Option('1', help='Sizes to look at, as multiples of that: "1 1.5".'),
     flip:bool=typer.Option(False, '--flip', help='Look at the mirror image too.'),
-    gate:float=typer.Option(.1, min=0, max=1, help='Classes that the picture as a whole is believed to hold with less than this cannot occur; 0 leaves that out.'),
+    gate:float=typer.Option(0, min=0, max=1, help='Classes that the picture as a whole is believed to hold with less than this cannot occur, and others weigh that belief: .1 in AE-PSL; 0 leaves it out.'),
     refine:Optional[str]=typer.Option(None, help='Draw borders along colours: par, or crf where it is there.'),
     no_overlays:bool=typer.Option(False, '--no-overlays', help='Write masks only.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
@@ -284,7 +284,7 @@ def main(
     except OSError as e: line,code = f'{e.filename or "files"}: {e.strerror or e}',2
     except (KeyboardInterrupt, SystemExit) as e:
         if isinstance(e, SystemExit) and e.code!=130: raise
-        line,code = 'interrupted; give the same command again, it carries on',130
+        line,code = 'interrupted; give the same command again: what trains or mines carries on, predict starts over',130
     typer.echo(f'ae-erasing: {line}', err=True)
     sys.exit(code)
 

@@ -26,7 +26,7 @@ def weigh(
     probs:torch.Tensor, # (N,C+1,H,W), background first, sums of 1
     v:torch.Tensor, # Belief in each class, (N,C) in [0,1]
     present:torch.Tensor=None, # bool (N,C), the labels of the images if they are known: no other class may occur
-    gate:float|None=.1, # Classes believed in less than this cannot occur, others weigh what they are believed in; None weighs nothing
+    gate:float=None, # Classes believed in less than this cannot occur, others weigh what they are believed in; the paper's is .1, None weighs nothing
 )->torch.Tensor: # (N,C+1,H,W), sums of 1
     "Weigh the classes' probabilities by what is known or believed about the whole image, as AE-PSL does at test time."
     if present is None and gate is None: return probs
@@ -41,7 +41,7 @@ def seg_probs(
     model:SegNet, # In `eval` mode
     x:torch.Tensor, # Batch, (N,3,H,W), normalised
     present:torch.Tensor=None, # bool (N,C), the labels of the images if they are known
-    gate:float|None=.1, # As for `weigh`; None is the plain softmax
+    gate:float=None, # As for `weigh`; None is the plain softmax
     scales:tuple=(1.,), # Sizes to look at, as multiples of H and W
     flip:bool=False, # Also look at the mirror image
 )->tuple: # Probabilities (N,C+1,H,W), background first, and the belief in each class (N,C)
@@ -128,7 +128,7 @@ def predict_image(
     side:int=None, # Looked at with about this many pixels squared; None is 8/7 of the side of the training crops
     scales:tuple=(1.,), # Sizes to look at, as multiples of that
     flip:bool=False, # Look at the mirror image too
-    gate:float|None=.1, # As for `weigh`
+    gate:float=None, # As for `weigh`
     present:list=None, # For each class whether it may occur, if the image's labels are known
     tile:int=1024, # Longer views are looked at in tiles of this side, a multiple of 32
     refine=None, # Refine borders: 'par', another name in `cam.REFINERS`, or a function like `cam.refine` that takes and gives probabilities

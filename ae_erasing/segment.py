@@ -49,7 +49,8 @@ class SegRecipe:
     psl_refine:int # Times that that prediction flows along colours before it is learnt from; 0 is the paper's
     warm_up:float # Share of the training in which that term comes to count
     rounds:int # 2 is PSL++: the first network draws the masks for the second
-    sure:float # In a mask drawn by a network, a pixel is unsure where its probability is below this
+    sure:float # In a training mask drawn by a network, a pixel is unsure where its probability is below this
+    agree:bool # And where the mask that the network learnt from says otherwise
     refine_masks:str # Refines pseudo masks before training: "par", "crf", or "no"
     refine:str # Refines predictions, which are kept beside the plain ones: "par", "crf", or "no"
     gate:float # In predictions, a class that the whole image is believed to hold by less than this cannot occur, and others weigh that belief; 0 weighs nothing
@@ -153,6 +154,7 @@ def predict_masks(
     known:bool=False, # Are the images' labels known?
     refine:str='no', # Refine by "par" or "crf", or not
     sure:float=0., # A pixel is unsure where its probability is below this
+    before=None, # Function from the index of an image to an earlier mask: a pixel is unsure where that is sure and says otherwise
     device=None, # Where to compute; None is fastai's default
     progress:bool=True, # Show a bar in a terminal
 ):
@@ -165,6 +167,9 @@ def predict_masks(
         present = [k in data.labels[i] for k in range(len(data.vocab))] if known else None
         mask,probs,_ = predict_image(model, meta, data.image(i), recipe.side, recipe.scales, recipe.flip, recipe.gate or None, present, refine=None if refine=='no' else refine, full=True)
         if sure: mask[enlarge((probs.amax(0, keepdim=True)*255).byte().cpu().numpy(), mask.shape[::-1])[0]<sure*255] = IGNORE
+        if before:
+            old = fit_mask(before(i), mask.shape)
+            mask[(old!=mask) & (old!=IGNORE)] = IGNORE
         save_mask(mask, Path(out)/f'{data.keys[i]}.png')
         if progress: bar(Path(out).name, n, len(todo))
 
@@ -256,7 +261,7 @@ def segment(
             write_whole(weights, lambda f: save_seg_model(learn, f, data.vocab, recipe.size))
         for refine in dict.fromkeys(('no',recipe.refine)): predict_masks(weights, data, data.valid_idxs, recipe, rd/('valid' if refine=='no' else f'valid_{refine}'), refine=refine, device=device, progress=verbose)
         if r<recipe.rounds:
-            predict_masks(weights, data, idxs, recipe, rd/'masks', True, recipe.refine, recipe.sure, device, verbose)
+            predict_masks(weights, data, idxs, recipe, rd/'masks', True, recipe.refine, recipe.sure, find if recipe.agree else None, device, verbose)
             find = MaskFolder(rd/'masks', data)
         if str(r) not in record['rounds']:
             record['rounds'][str(r)] = dict(round_summary(data, rd), seconds=round(time.time()-start, 1))

@@ -128,6 +128,23 @@ def test_sure_pixels(run):
     a,b,c = (open_mask(run.out/o/f'{run.data.keys[i]}.png') for o in ('all','some','none'))
     assert not (a==255).any() and (c==255).all() and (a[b!=255]==b[b!=255]).all()
 
+def test_masks_that_disagree(run):
+    "Unsure exactly where the earlier mask is sure and says otherwise"
+    seg = segment(run, rounds=1, **TINY)
+    weights,i = seg.folder/'round_1'/'model.safetensors',run.data.train_idxs[0]
+    r = read_seg_recipe('creatures', **{k:v for k,v in TINY.items() if k!='verbose'})
+    old = np.random.default_rng(0).choice([0,run.data.labels[i][0]+1,255], run.data.truth(i).shape).astype(np.uint8)
+    predict_masks(weights, run.data, [i], r, run.out/'all', True, progress=False)
+    predict_masks(weights, run.data, [i], r, run.out/'agreed', True, before=lambda j: old, progress=False)
+    a,b = (open_mask(run.out/o/f'{run.data.keys[i]}.png') for o in ('all','agreed'))
+    assert np.array_equal(b, np.where((old==255)|(old==a), a, 255)) and (b==255).any() and (b!=255).any()
+
+def test_round_two_learns_from_agreement(run):
+    seg = segment(run, rounds=2, agree=True, sure=0, **TINY)
+    for i in run.data.train_idxs:
+        old,new = (open_mask(f/f'{run.data.keys[i]}.png') for f in (run.out/'masks', seg.folder/'round_1'/'masks'))
+        assert ((new==255)|(old==255)|(old==new)).all() and not (new[old==255]==255).any()
+
 def test_twice_is_the_same(run, source, tmp_path):
     a = files(segment(run, rounds=2, **TINY).folder)
     shutil.copytree(source.out, tmp_path/'other')
