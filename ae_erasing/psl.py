@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 from .data import AEError
 from .cam import refine
-from .learner import add_normalize, cam_model, find_normalize, vgg16_largefov
+from .learner import add_normalize, cam_model, find_normalize, quick_depthwise, vgg16_largefov
 from fastai.vision.all import Adam, Callback, Learner, defaults, get_c, params, store_attr
 
 # %% ../nbs/07_psl.ipynb #psl-006
@@ -114,7 +114,7 @@ def seg_model(
     if 4 not in strides: raise AEError(f'arch {arch!r}: has no features at a quarter of the input\'s size; take another backbone')
     fine = strides.index(4)
     rates = tuple(r*16//output_stride for r in (6,12,18))
-    return SegNet(body, DeepLabHead(nfs[-1], nfs[fine], n_classes+1, fine, rates, width), nfs[-1], n_classes),stats
+    return quick_depthwise(SegNet(body, DeepLabHead(nfs[-1], nfs[fine], n_classes+1, fine, rates, width), nfs[-1], n_classes)),stats
 
 # %% ../nbs/07_psl.ipynb #psl-019
 def labels_in(

@@ -2,6 +2,7 @@
 import json, urllib.error
 import numpy as np, pytest, timm, torch, torchvision
 from fastai.vision.all import BCEWithLogitsLossFlat, Normalize, accuracy_multi, load_learner, risinstance, set_seed
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -32,7 +33,9 @@ def coloured(tmp_path_factory):
     return from_folder(root)
 
 @pytest.fixture
-def dls(coloured): return coloured.dls(size=32, bs=6)
+def dls(coloured):
+    set_seed(0) # a loader draws its seed when it is made
+    return coloured.dls(size=32, bs=6)
 
 def tiny(dls, **kwargs): return cam_learner(dls, 'test_resnet', **{**dict(pretrained=False, output_stride=16), **kwargs})
 def quiet(learn, n=1, lr=1e-2):
@@ -501,3 +504,36 @@ def test_scaling_left_out_is_kept_as_such(dls, tmp_path):
 def test_weights_without_a_word_are_refused(tmp_path):
     save_file({'a':torch.zeros(2)}, p := tmp_path/'m.safetensors')
     with fails('m.safetensors', 'model.safetensors of a run'): load_cam_model(p)
+
+@given(st.integers(1, 9), st.integers(2, 5), st.integers(1, 17), st.integers(1, 17), st.sampled_from([3,5]), st.integers(2, 18), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_quick_depthwise_is_the_convolution_and_its_gradients(n, c, h, w, k, d, last):
+    torch.manual_seed(n*c*h*w)
+    conv = nn.Conv2d(c, c, k, padding=d*(k//2), dilation=d, groups=c, bias=False)
+    x = torch.randn(n, c, h, w).contiguous(memory_format=torch.channels_last if last else torch.contiguous_format).requires_grad_()
+    def passes():
+        out = conv(x)
+        return out,*torch.autograd.grad(out.sin().sum(), (x, conv.weight))
+    want = passes()
+    quick_depthwise(conv)
+    assert type(conv) is DilatedDepthwise
+    for a,b in zip(want, passes()): assert a.shape==b.shape and torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+
+@pytest.mark.parametrize('kw', [dict(dilation=1), dict(groups=1), dict(bias=True), dict(stride=2), dict(padding=1), dict(padding_mode='circular'), dict(kernel_size=(5,3))])
+def test_quick_depthwise_leaves_other_convolutions_alone(kw):
+    conv = nn.Conv2d(**{**dict(in_channels=4, out_channels=4, kernel_size=3, padding=2, dilation=2, groups=4, bias=False), **kw})
+    assert type(quick_depthwise(conv)) is nn.Conv2d
+
+def test_quick_depthwise_when_frozen_or_in_other_precision():
+    conv = quick_depthwise(nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=4, bias=False)).requires_grad_(False)
+    x = torch.randn(2, 4, 6, 6, requires_grad=True)
+    conv(x).sum().backward()
+    assert x.grad is not None and conv.weight.grad is None
+    assert conv.double()(x.double()).dtype==torch.float64
+    with torch.autocast('cpu', torch.bfloat16): assert conv.float()(x).dtype==torch.bfloat16
+
+def test_networks_have_it_under_the_same_names():
+    model,_ = cam_model('tf_efficientnet_lite0', 3, False, 16)
+    assert sum(type(m) is DilatedDepthwise for m in model.modules())==4
+    body = timm.create_model('tf_efficientnet_lite0', pretrained=False, num_classes=0, global_pool='', output_stride=16)
+    assert list(model.body.state_dict())==list(body.state_dict())
