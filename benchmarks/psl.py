@@ -25,7 +25,9 @@ CHOICES = {
     'the recipe, classification term x 5': dict(w_cls=5),
     'unsure taken for background, no PSL': dict(w_psl=0, masks='masks_hard'),
     'unsure taken for background, the paper\'s': dict(**PAPER, masks='masks_hard'),
-    'unsure taken for background, the recipe': dict(masks='masks_hard')}
+    'unsure taken for background, the recipe': dict(masks='masks_hard'),
+    'no PSL, twice the epochs': dict(w_psl=0, times=2),
+    'the recipe, twice the epochs': dict(times=2)}
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -49,7 +51,7 @@ def main():
     rows = []
     for n,(name,over) in enumerate(CHOICES.items()):
         masks = mining.out/over.get('masks', 'masks')
-        recipe = read_seg_recipe('creatures', seed=args.seed, epochs=args.epochs, **{k:v for k,v in over.items() if k!='masks'})
+        recipe = read_seg_recipe('creatures', seed=args.seed, epochs=args.epochs*over.get('times', 1), **{k:v for k,v in over.items() if k not in ('masks','times')})
         segment(mining, f'c{n:02}', masks, recipe)
     card = add_segmenters(mining, ScoreCard(data.vocab, data=data.name, saliency=False))
     by_stage = {s.stage:s.score for s in card.stages}

@@ -1,5 +1,5 @@
 """How good are regions, masks and segmenters? The table of stages for any source, over several seeds: single map, oracle, erase steps,
-pseudo masks, then segmenters trained on masks of the single map, on those of all steps without and with PSL, PSL++, and on true masks.
+pseudo masks, then segmenters trained on masks of the single map, on those of the first step if its maps are refined, on those of all steps without and with PSL, PSL++, and on true masks.
 
     python benchmarks/quality.py creatures --seeds 0 1 2 --steps 4
     python benchmarks/quality.py path/to/VOCdevkit --seeds 0 1 2 --steps 4 --name stamps
@@ -64,14 +64,33 @@ def added(mining, truth, part=.3):
                 new[s-1] += [(fresh&here).sum()*(not found), (fresh&here).sum()*found, (fresh&(t==0)).sum(), (fresh&(t!=0)&(t!=255)&~here).sum()]
     return (new/new.sum(1, keepdims=True).clip(1)).round(4).tolist()
 
-SEGMENTERS = dict(cam='the masks of step 1 alone, PSL', plain='the masks of all steps, no PSL', psl='the masks of all steps, PSL; round 2 is PSL++', supervised='true masks: the upper bound')
+SEGMENTERS = dict(cam='masks of the single map, neither erased nor refined, PSL', step1='masks of step 1 alone, whose maps are refined, PSL', plain='masks of all steps, no PSL', psl='masks of all steps, PSL; round 2 is PSL++', supervised='true masks: the upper bound')
+
+def single_masks(mining, out):
+    "Masks of the first step's maps as the classifier made them: the same thresholds, no erasing, no refining"
+    from ae_erasing.cam import enlarge
+    from ae_erasing.core import fit_mask
+    from ae_erasing.masks import pseudo_mask, save_mask
+    data,r = mining.data,mining.recipe
+    for i in data.train_idxs:
+        if data.labels[i]:
+            maps,_,size = mining.maps(i, 1, True)
+            big = enlarge(maps, size)
+            mask = pseudo_mask(big>=round(r.threshold*255), data.labels[i], big.max(0)<=round(r.background*255))
+        else: mask = np.zeros((1,1), np.uint8)
+        save_mask(fit_mask(mask, data.size(i)[::-1]), out/f'{data.keys[i]}.png')
 
 def train_segmenters(mining, seed, over):
     "One segmenter for each of `SEGMENTERS`, by the same numbers but for what its name says"
     from ae_erasing.masks import write_masks
     from ae_erasing.segment import segment
-    write_masks(mining, mining.out/'masks_cam', upto=1, progress=False)
-    for name,what in dict(cam=dict(masks=mining.out/'masks_cam'), plain=dict(w_psl=0), psl=dict(rounds=2), supervised=dict(supervised=True, w_psl=0)).items():
+    out = mining.out
+    single_masks(mining, out/'masks_cam')
+    todo = dict(cam=dict(masks=out/'masks_cam'), plain=dict(w_psl=0), psl=dict(rounds=2), supervised=dict(supervised=True, w_psl=0))
+    if mining.recipe.refine:
+        write_masks(mining, out/'masks_step1', upto=1, progress=False)
+        todo['step1'] = dict(masks=out/'masks_step1')
+    for name,what in todo.items():
         print(f'{name}: learns from {SEGMENTERS[name]}', flush=True)
         segment(mining, name, **{**over, 'seed':seed, **what})
 
@@ -95,7 +114,8 @@ def run_seed(args, seed):
     over = dict(o.split('=', 1) for o in args.set)
     recipe = read_recipe(args.recipe or ('creatures' if drawn else 'photos'), seed=seed, **({'steps':args.steps} if args.steps else {}), **over)
     out = args.runs/f'{args.name or data.name}-{seed}'
-    mining = erase_loop(data, out, recipe)
+    mining,done,asked = erase_loop(data, out, recipe),out/'quality.json',dict(recipe=vars(recipe), seg=args.seg_set, segment=not args.no_segment, truth=str(args.truth))
+    if done.exists() and (was := json.loads(done.read_text()))['asked']==json.loads(json.dumps(asked)): return data,recipe,was['stages'],was['steps']
     share = write_masks(mining, progress=False)['share']
     truth = truth_folder(args.truth, mining) if args.truth else None
     card = score_run(mining, truth)
@@ -110,7 +130,9 @@ def run_seed(args, seed):
     fig.savefig(out/'steps.png', dpi=80)
     stages = {s.stage:dict(split=s.split, miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
         ious=[round(float(v), 4) for v in s.score.ious]) for s in card.stages}
-    return data,recipe,stages,dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share, added=added(mining, truth or mining.data.truth))
+    steps = dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share, added=added(mining, truth or mining.data.truth))
+    done.write_text(json.dumps(dict(asked=asked, stages=stages, steps=steps)))
+    return data,recipe,stages,steps
 
 def table(runs, split):
     "The stages of a split in rows: mean over the seeds, and half the distance from the lowest to the highest"
@@ -135,8 +157,8 @@ def main():
     seg = read_seg_recipe(recipe.name, **dict(o.split('=', 1) for o in args.seg_set))
     command = 'python benchmarks/quality.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
     segmenters = '' if args.no_segment else f'''
-The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({", ".join(f"{k} {v}" for k,v in vars(seg).items() if k in ("size","epochs","w_psl","w_cls","v","psl_refine","warm_up","gate","flip"))}), which predicted {len(data.valid_idxs)} validation images without a label.
-What each learnt from: {"; ".join(f"*{k}*, {v}" for k,v in SEGMENTERS.items())}. *+ par* are the same predictions with borders refined along colours.
+The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({", ".join(f"{k} {v}" for k,v in vars(seg).items() if k in ("size","side","epochs","w_psl","w_cls","v","psl_refine","warm_up","gate","flip"))}), which predicted {len(data.valid_idxs)} validation images without a label.
+What each learnt from: {"; ".join(f"*{k}*, {v}" for k,v in SEGMENTERS.items() if k!="step1" or recipe.refine)}. *+ par* are the same predictions with borders refined along colours.
 
 {table([s for _,s,_ in done], 'valid')}
 '''
