@@ -8,7 +8,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/cli.html.md"""
 __all__ = ['app', 'mine', 'segment', 'score', 'report', 'info', 'export_voc', 'predict', 'demo', 'main']
 
 # %% ../nbs/12_cli.ipynb #cli-002
-import sys
+import os, sys
 from pathlib import Path
 from typing import Optional
 import typer
@@ -32,14 +32,16 @@ def _save_figure(fig, path):
     fig.savefig(path, dpi=80)
     plt.close(fig)
 
-def _mine(data, out, recipe, device, fresh, verbose=True):
+def _mine(data, out, recipe, device, fresh, verbose=True, cache=True):
     "Run the loop, write the masks, say where they are"
     from ae_erasing.core import erase_loop
     from ae_erasing.masks import write_masks
+    from ae_erasing.ranks import is_first
     typer.echo(f'{data!r}')
     for n in data.notes[:20]: typer.echo(f'  note: {n}')
     if len(data.notes)>20: typer.echo(f'  and {len(data.notes)-20} more notes in {out/"run.json"}')
-    mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=verbose)
+    mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=verbose, cache=cache)
+    if not is_first(): return mining
     report = write_masks(mining, progress=verbose)
     for w in report['warnings']: typer.echo(f'  warning: {w}')
     typer.echo(f'masks: {report["images"]} in {report["folder"]} (background {report["share"]["background"]:.0%}, unsure {report["share"]["unsure"]:.0%} of the pixels)')
@@ -63,6 +65,8 @@ def mine(
     label_delim:Optional[str]=typer.Option(None, help='What separates labels in a CSV table; a space if not given.'),
     seed:Optional[int]=typer.Option(None, help='Of everything random.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
+    cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in OUT/cache; several runs can share it.'),
+    no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time: slower, and needs no room.'),
     fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the run that is in OUT.'),
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
@@ -74,7 +78,7 @@ def mine(
     if label_delim and not Path(source).is_file(): raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
     device = _device(device)
     kwargs = dict(label_delim=label_delim) if label_delim else {}
-    _mine(get_data(source, classes, **kwargs), out, r, device, fresh)
+    _mine(get_data(source, classes, **kwargs), out, r, device, fresh, cache=not no_cache and (cache or True))
     typer.echo(f'next: ae-erasing segment {out}')
 
 def _changed(r):
@@ -100,6 +104,8 @@ def segment(
     refine_masks:Optional[str]=typer.Option(None, help='Refine the masks before training by par, crf or no.'),
     seed:Optional[int]=typer.Option(None, help='Of everything random.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
+    cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in RUN/cache.'),
+    no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time.'),
     fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the segmenter of this name.'),
 ):
     "Train a segmentation network on the masks of a run."
@@ -109,7 +115,7 @@ def segment(
     r = recipe or mining.recipe.name
     given = dict(arch=arch, pretrained=weights, epochs=epochs, rounds=rounds, w_psl=w_psl, refine=refine, refine_masks=refine_masks, seed=seed)
     if size is not None: given.update(size=size, side=round(read_seg_recipe(r).side*size/read_seg_recipe(r).size))
-    train(mining, name, masks, read_seg_recipe(r, **given), supervised, _device(device), fresh)
+    train(mining, name, masks, read_seg_recipe(r, **given), supervised, _device(device), fresh, cache=not no_cache and (cache or True))
     typer.echo(f'segmenter: {run/"segment"/name}')
     typer.echo(f'next: ae-erasing predict {run} IMAGES --out FOLDER' + ('' if name=='psl' else f' --name {name}'))
 
@@ -277,6 +283,7 @@ def main(
     "Entry point of `ae-erasing`: runs a command and exits."
     for f in (sys.stdout, sys.stderr):
         if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
+    if int(os.environ.get('RANK', 0)): sys.stdout = open(os.devnull, 'w') # of several processes, the first one speaks
     try: app(args, prog_name='ae-erasing')
     except ValueError as e:
         if type(e).__name__!='AEError': raise

@@ -6,14 +6,17 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 
 # %% auto #0
 __all__ = ['FREE', 'CLASS_COLOURS', 'Recipe', 'read_numbers', 'read_recipe', 'write_json', 'open_run', 'mean_colour', 'LineBar',
-           'bar', 'fit', 'train_step', 'cut', 'least_belief', 'may_lie', 'to_batch', 'mine_step', 'region_mask',
-           'step_summary', 'fit_mask', 'erase_loop', 'save_history', 'save_step', 'step_line', 'inline', 'Mining',
-           'class_colour', 'tint', 'evenly', 'open_mining', 'read_run']
+           'bar', 'half_precision', 'fit', 'train_step', 'cut', 'least_belief', 'may_lie', 'to_batch', 'keep_mined',
+           'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'with_cache', 'erase_loop', 'save_history',
+           'save_step', 'step_line', 'inline', 'Mining', 'class_colour', 'tint', 'evenly', 'open_mining', 'read_run']
 
 # %% ../nbs/05_core.ipynb #core-002
-import base64, csv, difflib, io, json, shutil, sys, time
+import base64, csv, difflib, io, json, os, shutil, sys, time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -22,8 +25,10 @@ from PIL import Image
 from matplotlib import pyplot as plt
 from .data import AEError, ImageLabels, get_data
 from .learner import cam_learner, load_cam_model, save_cam_model
-from .cam import class_maps, enlarge, image_batches, normalise, refine, view_size, write_maps, write_whole
+from .cam import class_maps, enlarge, image_batches, normalise, refine, to_bytes, view_size, write_maps, write_whole
 from .erasing import Erasing, Regions, erase
+from .cache import cache_images
+from .ranks import is_first, join, rank_bs, share, together, wait
 from .evaluation import ConfusionMatrix, scores
 from fastai.vision.all import Callback, Learner, ParamScheduler, SGD, Adam, accuracy_multi, default_device, set_seed, store_attr
 
@@ -190,6 +195,13 @@ def bar(
     sys.stderr.flush()
 
 # %% ../nbs/05_core.ipynb #core-013
+def half_precision(
+    learn:Learner, # Any
+)->Learner: # The same
+    "On a GPU, compute in 16 bits where that is safe: bfloat16 if the GPU has it, float16 with scaled gradients if not."
+    if not str(learn.dls.device).startswith('cuda'): return learn
+    return learn.to_bf16() if torch.cuda.is_bf16_supported(including_emulation=False) else learn.to_fp16()
+
 def fit(
     learn:Learner, # Of two groups of parameters, body and head
     recipe, # With epochs, lr, head_lr and schedule
@@ -198,7 +210,8 @@ def fit(
     "Train all of a learner by the numbers of a recipe."
     learn.unfreeze()
     lrs = np.array([recipe.lr, recipe.head_lr])
-    with learn.no_bar(), learn.no_logging():
+    half_precision(learn)
+    with learn.no_bar(), learn.no_logging(), together(learn, spare=getattr(recipe, 'w_cls', 1)==0):
         if recipe.schedule=='one_cycle': learn.fit_one_cycle(recipe.epochs, lrs)
         else: learn.fit(recipe.epochs, lrs, cbs=ParamScheduler({'lr': lambda pct: lrs*.1**(int(pct*recipe.epochs+1e-6)//6)}))
     loss = float(learn.recorder.values[-1][0])
@@ -217,7 +230,7 @@ def train_step(
 )->Learner: # Trained
     "Train the classifier of one erase step."
     set_seed(recipe.seed*1000+step)
-    dls = data.dls(size=recipe.size, bs=recipe.bs, erased=erased, min_scale=recipe.min_scale, max_side=recipe.max_side, device=device or default_device())
+    dls = data.dls(size=recipe.size, bs=rank_bs(recipe.bs), erased=erased, min_scale=recipe.min_scale, max_side=recipe.max_side, device=device or default_device())
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
     learn = cam_learner(dls, recipe.arch, pretrained=pretrained, loss_func=recipe.loss, output_stride=recipe.output_stride, wd=recipe.wd,
         opt_func=Adam if recipe.optimizer=='adam' else SGD, cbs=[Erasing(fill), *([LineBar(f'step {step}: training')] if progress else [])],
@@ -268,17 +281,33 @@ def to_batch(
     fill:tuple=(.5,.5,.5), # Colour of erased pixels, (r,g,b) in [0,1]
     size:tuple=None, # (width, height) to look at
     max_side:int=1024, # Larger photos are shrunk to this first
+    device=None, # Where to make it; None is the processor
 )->torch.Tensor: # (N,3,H,W), normalised, erased
     "Load images as the classifier sees them when it mines."
-    mean,std = (torch.tensor(s).view(1,3,1,1) for s in stats)
+    mean,std = (torch.tensor(s, device=device).view(1,3,1,1) for s in stats)
     def one(i):
-        x = torch.from_numpy(np.array(data.image(i, max_side))).permute(2,0,1)[None].float()/255
-        if erased: x = erase(x, torch.from_numpy(erased(i))[None], torch.tensor(fill))
+        x = torch.from_numpy(np.array(data.image(i, max_side))).to(device).permute(2,0,1)[None].float()/255
+        if erased: x = erase(x, torch.from_numpy(erased(i)).to(device)[None], torch.tensor(fill))
         x = (x-mean)/std
         return x if size is None or x.shape[-2:]==size[::-1] else torch.nn.functional.interpolate(x, size[::-1], mode='bilinear', align_corners=False, antialias=True)
     return torch.cat([one(i) for i in ids]).contiguous(memory_format=torch.channels_last)
 
 # %% ../nbs/05_core.ipynb #core-018
+def keep_mined(
+    regions:Regions, # Where they are kept
+    recipe:Recipe, # The numbers
+    i:int, # Index of an image
+    step:int, # Number of the step
+    maps:np.ndarray, # uint8 (L,h,w), normalised maps of its labels
+    refined:np.ndarray|None, # The same after refining, if the recipe refines
+    scores:np.ndarray, # (L,) in [0,1], belief in each label
+    size:tuple, # (width, height) of the image
+):
+    "Write the maps of an image, cut its regions and write these, in this order: an image that has regions has all."
+    write_maps(regions.map_path(i, step), maps, scores, size)
+    if refined is not None: write_maps(regions.map_path(i, step, True), refined, scores, size)
+    regions.write(i, step, cut(maps if refined is None else refined, scores, size, recipe.threshold, least_belief(regions, recipe, i, step), may_lie(regions, recipe, i, step)))
+
 @torch.no_grad()
 def mine_step(
     data:ImageLabels, # The set; its training images are mined
@@ -290,26 +319,28 @@ def mine_step(
     progress:bool=True, # Show a bar in a terminal
 ):
     "Mine every training image with the classifier of `step`, skipping batches that are finished."
-    folder,device = regions.run/f'step_{step}',device or default_device()
+    folder,device = regions.run/f'step_{step}',torch.device(device or default_device())
     model,meta = load_cam_model(folder/'model.safetensors', recipe.mine_stride)
     model = model.eval().to(device, memory_format=torch.channels_last)
     erased = (lambda i: regions.erased(i, step-1)) if step>1 else None
-    batches = image_batches(data, [i for i in data.train_idxs if data.labels[i]], recipe.mine_size, recipe.bs, recipe.max_side)
-    done = 0
-    for size,ids in batches:
-        done += len(ids)
-        bar(f'step {step}: mining  ', done, sum(len(b) for _,b in batches)) if progress else None
-        if all(regions.path(i, step).exists() for i in ids): continue
-        x = to_batch(data, ids, meta['stats'], erased, fill, size, recipe.max_side).to(device)
-        maps,logits = class_maps(model, x, recipe.scales, recipe.flip)
-        belief = logits.sigmoid() if recipe.loss=='bce' else logits.clamp(0, 1)
-        if recipe.refine: pictures = to_batch(data, ids, ([0.]*3,[1.]*3), size=view_size(data.size(ids[0], recipe.max_side), recipe.refine_size), max_side=recipe.max_side).to(device)
-        for j,i in enumerate(ids):
-            ls = list(data.labels[i])
-            m,keep = normalise(maps[j,ls]),dict(scores=belief[j,ls].cpu(), size=data.size(i, recipe.max_side))
-            write_maps(regions.map_path(i, step), m, **keep)
-            if recipe.refine: write_maps(regions.map_path(i, step, True), normalise(refine(m[None], pictures[j:j+1], recipe.refine)[0]), **keep)
-            regions.write(i, step, cut(*regions.maps(i, step, recipe.refine>0), recipe.threshold, least_belief(regions, recipe, i, step), may_lie(regions, recipe, i, step)))
+    batches = share(image_batches(data, [i for i in data.train_idxs if data.labels[i]], recipe.mine_size, recipe.bs, recipe.max_side))
+    done,late,writers = 0,deque(),1 if device.type=='cpu' else min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(writers) as pool:
+        for size,ids in batches:
+            done += len(ids)
+            bar(f'step {step}: mining  ', done, sum(len(b) for _,b in batches)) if progress else None
+            if all(regions.path(i, step).exists() for i in ids): continue
+            x = to_batch(data, ids, meta['stats'], erased, fill, size, recipe.max_side, device)
+            with torch.autocast(device.type, enabled=device.type=='cuda'): maps,logits = class_maps(model, x, recipe.scales, recipe.flip)
+            belief = (logits.sigmoid() if recipe.loss=='bce' else logits.clamp(0, 1)).cpu().numpy().round(6)
+            if recipe.refine: pictures = to_batch(data, ids, ([0.]*3,[1.]*3), size=view_size(data.size(ids[0], recipe.max_side), recipe.refine_size), max_side=recipe.max_side, device=device)
+            for j,i in enumerate(ids):
+                ls = list(data.labels[i])
+                m = normalise(maps[j,ls])
+                refined = to_bytes(normalise(refine(m[None], pictures[j:j+1], recipe.refine)[0])) if recipe.refine else None
+                late.append(pool.submit(keep_mined, regions, recipe, i, step, to_bytes(m), refined, belief[j,ls], data.size(i, recipe.max_side)))
+            while len(late)>4*recipe.bs: late.popleft().result()
+        for f in late: f.result()
 
 # %% ../nbs/05_core.ipynb #core-020
 def region_mask(
@@ -353,6 +384,29 @@ def fit_mask(
     "Bring a mask to another size without mixing its values."
     return mask if mask.shape==shape else np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
 
+# %% ../nbs/05_core.ipynb #core-023b
+def with_cache(
+    data:ImageLabels, # The set
+    out:str|Path, # Folder of the run
+    max_side:int, # Larger photos are shrunk to this
+    cache:bool|str|Path=True, # `out/cache`, or another folder; False is none
+    verbose:bool=True, # Say why, if there can't be one
+)->ImageLabels: # Reading decoded images, if possible
+    "The set of a run with its images decoded once, by the first process while the others wait."
+    if cache is False: return data
+    go = partial(cache_images, data, Path(out)/'cache' if cache is True else cache, max_side, tell=partial(bar, 'decoding images') if verbose else None)
+    failed = None
+    if is_first():
+        try: go()
+        except (AEError, OSError) as e: failed = e
+    wait()
+    try:
+        if failed: raise failed
+        return go()
+    except (AEError, OSError) as e:
+        if verbose: print(f'  decoding images anew each time: {e}')
+        return data
+
 # %% ../nbs/05_core.ipynb #core-024
 def erase_loop(
     data:ImageLabels|str|Path, # The set, or a source for `get_data`
@@ -363,25 +417,35 @@ def erase_loop(
     device=None, # None is fastai's default: a GPU if there is one
     fresh:bool=False, # Start over, throwing away what is in `out`
     verbose:bool=True, # A line a step, and bars in a terminal
+    cache:bool|str|Path=True, # Keep decoded images in `out/cache`, or in this folder; False decodes them each time
     **overrides, # Any other number of the recipe
 )->'Mining': # Shows itself in a notebook: a table of the steps and a picture
     "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1)."
     data = get_data(data)
     if not isinstance(recipe, Recipe): recipe = read_recipe(recipe or ('creatures' if data.name=='creatures' else 'photos'), steps=steps, threshold=threshold, **overrides)
-    run = open_run(out, data, recipe, fresh)
-    regions,say = Regions(out, data),print if verbose else (lambda *a, **k: None)
-    fill = recipe.fill or mean_colour(data)
-    for t in range(1, recipe.steps+1):
+    first = join(device)
+    verbose = verbose and first
+    say = print if verbose else (lambda *a, **k: None)
+    if first: open_run(out, data, recipe, fresh)
+    wait()
+    run = read_run(out)
+    todo = [t for t in range(1, recipe.steps+1) if str(t) not in run['steps']]
+    if todo: data,fill = with_cache(data, out, recipe.max_side, cache, verbose),recipe.fill or mean_colour(data)
+    regions = Regions(out, data)
+    for t in todo:
         folder,start = Path(out)/f'step_{t}',time.time()
-        if str(t) in run['steps']: continue
         if not (folder/'model.safetensors').exists():
             before = Path(out)/f'step_{t-1}'/'model.safetensors' if recipe.keep_weights and t>1 else None
             learn = train_step(data, recipe, _Erased(regions, t-1, recipe.max_side) if t>1 else None, fill, t, device, before, progress=verbose)
-            save_step(learn, folder)
+            if first: save_step(learn, folder)
+            wait()
         mine_step(data, recipe, regions, t, fill, device, progress=verbose)
-        run['steps'][str(t)] = dict(step_summary(data, regions, t), seconds=round(time.time()-start, 1))
-        write_json(Path(out)/'run.json', run)
-        say(step_line(t, run['steps'][str(t)]))
+        wait()
+        if first:
+            run['steps'][str(t)] = dict(step_summary(data, regions, t), seconds=round(time.time()-start, 1))
+            write_json(Path(out)/'run.json', run)
+            say(step_line(t, run['steps'][str(t)]))
+        wait()
     return Mining(data, out)
 
 # %% ../nbs/05_core.ipynb #core-025

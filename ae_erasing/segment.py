@@ -17,10 +17,11 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from .data import AEError, ImageLabels, crop_and_flip, open_mask
 from .cam import enlarge, write_whole
-from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint
+from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint, with_cache
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
 from .masks import IGNORE, count_masks, names_of, refine_mask, save_mask
 from .predict import predict_image
+from .ranks import join, rank_bs, share, wait
 from .psl import PSLLoss, load_seg_model, psl_learner, save_seg_model
 from fastai.vision.all import (Adam, DataBlock, DataLoaders, ImageBlock, IndexSplitter, Learner, MaskBlock, PILImage, PILMask, SGD, default_device, set_seed, store_attr)
 
@@ -138,7 +139,7 @@ def train_round(
 )->Learner: # Trained
     "Train a segmenter on masks."
     set_seed(recipe.seed*1000+100+round)
-    dls = mask_dls(data, find, idxs, recipe.size, recipe.bs, recipe.min_scale, recipe.max_side, device=device or default_device())
+    dls = mask_dls(data, find, idxs, recipe.size, rank_bs(recipe.bs), recipe.min_scale, recipe.max_side, device=device or default_device())
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
     learn = psl_learner(dls, recipe.arch, pretrained=pretrained, loss_func=PSLLoss(recipe.w_psl, recipe.w_cls, recipe.v, recipe.w_bg, recipe.psl_refine), warm_up=recipe.warm_up, output_stride=recipe.output_stride,
         width=recipe.width, wd=recipe.wd, opt_func=Adam if recipe.optimizer=='adam' else SGD, cbs=[LineBar(f'round {round}: training')] if progress else [])
@@ -159,7 +160,7 @@ def predict_masks(
     progress:bool=True, # Show a bar in a terminal
 ):
     "Write a segmenter's masks of images of the set."
-    todo = [i for i in idxs if not (Path(out)/f'{data.keys[i]}.png').exists()]
+    todo = [i for i in share(idxs) if not (Path(out)/f'{data.keys[i]}.png').exists()]
     if not todo: return
     model,meta = load_seg_model(weights)
     model = model.to(device or default_device())
@@ -237,36 +238,48 @@ def segment(
     device=None, # None is fastai's default: a GPU if there is one
     fresh:bool=False, # Start over, throwing away the segmenter of this name
     verbose:bool=True, # A line a round, and bars in a terminal
+    cache:bool|str|Path=True, # Read decoded images from `cache` in the run, or from this folder, and put them there if need be; False decodes them each time
     **overrides, # Numbers of the recipe, such as `rounds=2` for PSL++
 )->'Segmenter': # Shows itself in a notebook
     "Train a segmenter on the masks of a run (AE-PSL section 3.2), in one round or more."
-    mining = mining if isinstance(mining, Mining) else open_mining(mining)
-    data,say = mining.data,print if verbose else (lambda *a, **k: None)
+    mining,first = mining if isinstance(mining, Mining) else open_mining(mining),join(device)
+    verbose = verbose and first
+    say = print if verbose else (lambda *a, **k: None)
     if not isinstance(recipe, SegRecipe): recipe = read_seg_recipe(recipe or mining.recipe.name, **overrides)
     if Path(name).name!=name or name.startswith('.'): raise AEError(f'--name {name!r}: is the name of a folder; give a plain word')
     folder = mining.out/'segment'/name
-    record = _open_record(folder, recipe, supervised, fresh)
-    source,idxs,notes,digest = _training_masks(mining, folder, Path(masks or mining.out/'masks'), recipe, supervised, say)
+    given = mining,folder,Path(masks or mining.out/'masks'),recipe,supervised,say
+    if first: record,_ = _open_record(folder, recipe, supervised, fresh),_training_masks(*given)
+    wait()
+    if not first: record = _open_record(folder, recipe, supervised, False)
+    source,idxs,notes,digest = _training_masks(*given)
     if record.get('digest', digest)!=digest: raise AEError(f'{folder}: was trained on other masks than there are now; give another --name, or train again with --fresh')
     for n in notes[:20]: say(f'  {n}')
     record.update(masks=str(source), images=len(idxs), notes=notes, digest=digest)
-    write_json(folder/'segment.json', record)
+    if first: write_json(folder/'segment.json', record)
+    wait()
+    whole = all((folder/f'round_{r}'/'model.safetensors').exists() for r in range(1, recipe.rounds+1))
+    data = mining.data if whole else with_cache(mining.data, mining.out, recipe.max_side, cache, verbose)
     find = MaskFolder(source, data)
     for r in range(1, recipe.rounds+1):
         rd,start = folder/f'round_{r}',time.time()
         weights = rd/'model.safetensors'
         if not weights.exists():
             learn = train_round(data, find, recipe, idxs, r, device, progress=verbose)
-            save_history(learn, rd/'history.csv')
-            write_whole(weights, lambda f: save_seg_model(learn, f, data.vocab, recipe.size))
+            if first:
+                save_history(learn, rd/'history.csv')
+                write_whole(weights, lambda f: save_seg_model(learn, f, data.vocab, recipe.size))
+            wait()
         for refine in dict.fromkeys(('no',recipe.refine)): predict_masks(weights, data, data.valid_idxs, recipe, rd/('valid' if refine=='no' else f'valid_{refine}'), refine=refine, device=device, progress=verbose)
         if r<recipe.rounds:
             predict_masks(weights, data, idxs, recipe, rd/'masks', True, recipe.refine, recipe.sure, find if recipe.agree else None, device, verbose)
             find = MaskFolder(rd/'masks', data)
-        if str(r) not in record['rounds']:
+        wait()
+        if first and str(r) not in record['rounds']:
             record['rounds'][str(r)] = dict(round_summary(data, rd), seconds=round(time.time()-start, 1))
             write_json(folder/'segment.json', record)
             say(round_line(r, record['rounds'][str(r)]))
+    wait()
     return Segmenter(mining, name)
 
 # %% ../nbs/10_segment.ipynb #segment-023

@@ -49,7 +49,7 @@ def test_mine(mined, source):
     lines = text.splitlines()
     assert lines[0]==f'{source.name}: 14 images (14 to mine), 3 classes' and any(l.startswith('step 1: loss ') for l in lines) and lines[-1]==f'next: ae-erasing segment {out}'
     for what in (out/'masks', out/'steps.png'): assert str(what) in text and what.exists()
-    assert {p.name for p in out.iterdir()}=={'run.json', 'step_1', 'masks', 'steps.png'} and Image.open(out/'steps.png').size[0]>200
+    assert {p.name for p in out.iterdir()}=={'run.json', 'step_1', 'masks', 'cache', 'steps.png'} and Image.open(out/'steps.png').size[0]>200
     assert not list(out.rglob('.*')), 'something half-done was left'
 
 # VOC's own table, as its devkit documents it; 255 is the border
