@@ -8,10 +8,10 @@ Docs: https://ae-erasing.github.io/ae_erasing/data.html.md"""
 __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'open_image', 'image_size', 'item_size',
            'ImageLabels', 'subset', 'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'from_rows',
            'image_files', 'from_folder', 'from_csv', 'open_mask', 'find_devkit', 'voc2012', 'voc_palette', 'mask_image',
-           'get_data', 'crop_and_flip', 'image_dls']
+           'get_data', 'CropFlip', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #data-002
-import csv, difflib, hashlib, json, warnings
+import csv, difflib, hashlib, json, math, random, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,8 +22,9 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image, ImageOps
 import ae_erasing # chkstyle: ignore
-from fastai.vision.all import (DataBlock, DataLoaders, FlipItem, ImageBlock, IndexSplitter, MaskBlock, MultiCategoryBlock, PILImage, PILMask,
-    RandomResizedCrop, Resize, ResizeMethod, get_grid, show_image)
+from torchvision.transforms.v2.functional import InterpolationMode, resize
+from fastai.vision.all import (DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, MultiCategoryBlock, PILImage, PILMask, RandTransform,
+    TensorImage, TensorMask, ToTensor, get_grid, show_image, store_attr)
 
 # %% ../nbs/00_data.ipynb #data-005
 class AEError(ValueError):
@@ -431,17 +432,40 @@ def _mask(i, erased): return PILMask.create(Image.fromarray(erased(i).astype(np.
 def _names(i, data): return [data.vocab[k] for k in data.labels[i]]
 
 # %% ../nbs/00_data.ipynb #data-047
-def _for_split(tfm, split_idx):
-    tfm.split_idx = split_idx
-    return tfm
+class CropFlip(RandTransform):
+    "Cut a random part out of an image and its mask alike, squeeze it into a square and turn it over or not; to validate by, squeeze the whole of it. On the device, if one is named."
+    split_idx,order = None,ToTensor.order+1 # for training and validation alike
+    def __init__(self,
+        size:int, # Side of the square, pixels
+        min_scale:float=.5, # Least share of the image's area
+        ratio:tuple=(3/4,4/3), # Least and most width to height of the part
+        device=None, # Where images are to be squeezed; None leaves them where they are
+    ):
+        super().__init__()
+        store_attr()
+    def before_call(self, b, split_idx):
+        h,w = b[0].shape[-2:]
+        self.box,self.turned = (0,0,h,w),False
+        if split_idx: return
+        self.turned = random.random()<.5
+        for _ in range(10):
+            area,ratio = random.uniform(self.min_scale, 1)*w*h,math.exp(random.uniform(*map(math.log, self.ratio)))
+            nw,nh = round((area*ratio)**.5),round((area/ratio)**.5)
+            if 0<nw<=w and 0<nh<=h:
+                self.box = random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
+                return
+        nw,nh = min(w, max(1, round(h*self.ratio[1]))),min(h, max(1, round(w/self.ratio[0]))) # a ribbon: as much of its middle as the ratios allow
+        self.box = (h-nh)//2,(w-nw)//2,nh,nw
+    def _cut(self, x, mode):
+        t,l,h,w = self.box
+        x = x[...,t:t+h,l:l+w]
+        if self.device is not None: x = x.to(self.device)
+        if (h,w)!=(self.size,)*2: x = resize(x, [self.size]*2, mode, antialias=mode==InterpolationMode.BILINEAR)
+        return x.flip(-1) if self.turned else x
+    def encodes(self, x:TensorImage): return self._cut(x, InterpolationMode.BILINEAR)
+    def encodes(self, x:TensorMask): return self._cut(x[None], InterpolationMode.NEAREST_EXACT)[0]
 
-def crop_and_flip(
-    size:int, # Side of the square, pixels
-    min_scale:float, # Least share of the image's area in a training crop
-)->list: # Item transforms
-    "Random crops and mirror images to train on, whole images squeezed into the square to validate by."
-    return [_for_split(RandomResizedCrop(size, min_scale=min_scale), 0), _for_split(FlipItem(), 0), _for_split(Resize(size, method=ResizeMethod.Squish), 1)]
-
+# %% ../nbs/00_data.ipynb #data-047b
 def image_dls(
     data:ImageLabels, # What to load
     size:int=224, # Side of the square the classifier sees, pixels
@@ -451,11 +475,11 @@ def image_dls(
     max_side:int=1024, # Larger photos are shrunk to this before cropping; `erased` masks must have the shrunk size
     num_workers:int=0, # Loader processes
     device=None, # Where batches go; None is fastai's default
-    item_tfms:list=None, # Instead of random crop and flip
+    item_tfms:list=None, # Instead of `CropFlip`
     **kwargs, # Passed to `DataBlock.dataloaders`
 )->DataLoaders: # Batches of (image, labels), or of (image, mask, labels) where something is erased
     "fastai `DataLoaders` in which each image travels with the mask of what is erased from it, if anything is."
-    tfms = item_tfms or crop_and_flip(size, min_scale)
+    tfms = item_tfms or [CropFlip(size, min_scale, device=None if num_workers else device)]
     masks,getters = ((MaskBlock,),[partial(_mask, erased=erased)]) if erased else ((),[])
     block = DataBlock(blocks=(ImageBlock, *masks, MultiCategoryBlock(vocab=list(data.vocab))), n_inp=1+len(masks), item_tfms=tfms,
         getters=[partial(_image, data=data, max_side=max_side), *getters, partial(_names, data=data)], splitter=IndexSplitter(data.valid_idxs))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from matplotlib import pyplot as plt
 from PIL import Image
-from .data import AEError, ImageLabels, crop_and_flip, open_mask
+from .data import AEError, CropFlip, ImageLabels, open_mask
 from .cam import enlarge, write_whole
 from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint, with_cache
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
@@ -105,7 +105,7 @@ def mask_dls(
     "fastai `DataLoaders` of images and masks: those of `find` to train on, true ones to validate by."
     idxs = list(data.train_idxs if idxs is None else idxs)
     items = idxs + ([i for i in data.valid_idxs if data.truth(i) is not None] if data.open_truth else [])
-    block = DataBlock(blocks=(ImageBlock, MaskBlock(['background', *data.vocab])), item_tfms=crop_and_flip(size, min_scale),
+    block = DataBlock(blocks=(ImageBlock, MaskBlock(['background', *data.vocab])), item_tfms=CropFlip(size, min_scale, device=None if num_workers else device),
         getters=[partial(_picture, data=data, max_side=max_side), partial(_drawn, data=data, find=find, max_side=max_side)], splitter=IndexSplitter(range(len(idxs), len(items))))
     return block.dataloaders(items, bs=min(bs, len(idxs)), num_workers=num_workers, device=device, **kwargs)
 

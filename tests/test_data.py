@@ -1,8 +1,8 @@
 "Whatever people keep pictures in becomes the same record, and what can't be used is named."
-import csv, io, pickle, shutil
+import csv, io, pickle, random, shutil
 from pathlib import Path
 import numpy as np, pytest, torch
-from fastai.vision.all import set_seed
+from fastai.vision.all import TensorImage, TensorMask, set_seed
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
@@ -640,3 +640,45 @@ def test_worker_processes_load_the_same(toned):
     one,two = get(0),get(2)
     assert len(one)==len(two)==2
     for a,b in zip(one, two): assert all(torch.equal(torch.Tensor(u), torch.Tensor(v)) for u,v in zip(a, b, strict=True))
+
+# --- crops
+
+def cut_of(arr, mask, split_idx=0, seed=0, **kwargs):
+    "`CropFlip` of an array (H,W,3) and a mask"
+    random.seed(seed)
+    tfm = CropFlip(**kwargs)
+    x,m,y = tfm((TensorImage(torch.from_numpy(arr).permute(2,0,1)), TensorMask(torch.from_numpy(mask)), 'label'), split_idx=split_idx)
+    assert y=='label' and type(x) is TensorImage and type(m) is TensorMask and x.dtype==m.dtype==torch.uint8
+    return tfm,x,m
+
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 40), st.floats(.05, 1), st.integers(0, 10**6), st.sampled_from([0,1]))
+@settings(max_examples=150, deadline=None)
+def test_crops_of_image_and_mask_are_one(h, w, size, min_scale, seed, split_idx):
+    "The mask is the cut of the mask; the image that of the image, whatever the shape"
+    rng = np.random.default_rng(seed)
+    arr,mask = rng.integers(0, 256, (h,w,3), dtype=np.uint8),rng.integers(0, 9, (h,w), dtype=np.uint8)
+    tfm,x,m = cut_of(arr, mask, split_idx, seed, size=size, min_scale=min_scale)
+    t,l,bh,bw = tfm.box
+    assert x.shape==(3,size,size) and m.shape==(size,size)
+    assert 0<=t<t+bh<=h and 0<=l<l+bw<=w
+    if split_idx: assert tfm.box==(0,0,h,w) and not tfm.turned
+    turn = lambda a: a[:,::-1] if tfm.turned else a
+    want = np.array(Image.fromarray(arr[t:t+bh,l:l+bw]).resize((size,size), Image.Resampling.BILINEAR))
+    assert np.abs(turn(want).astype(int)-x.permute(1,2,0).numpy()).max()<=2, 'as Pillow does it'
+    near = lambda n,e: ((np.arange(size)+.5)*n/size+e).astype(int).clip(0, n-1) # a centre between two pixels may be either's
+    either = [turn(mask[t:t+bh,l:l+bw][near(bh, e)][:,near(bw, f)]) for e in (-1e-4,1e-4) for f in (-1e-4,1e-4)]
+    assert np.any([o==m.numpy() for o in either], 0).all()
+
+def test_crops_keep_to_their_limits():
+    arr,mask = np.zeros((90,120,3), np.uint8),np.zeros((90,120), np.uint8)
+    cuts = [cut_of(arr, mask, seed=s, size=32, min_scale=.4)[0] for s in range(300)]
+    areas,ratios = np.array([c.box[2]*c.box[3]/(90*120) for c in cuts]),np.array([c.box[3]/c.box[2] for c in cuts])
+    assert .38<areas.min()<.5 and areas.max()>.85 and .72<ratios.min() and ratios.max()<1.36
+    assert .4<np.mean([c.turned for c in cuts])<.6
+    tops = np.array([c.box[0]/max(1, 90-c.box[2]) for c in cuts])
+    assert tops.min()<.1 and tops.max()>.9 and .4<tops.mean()<.6
+
+@pytest.mark.parametrize('h,w,box', ((2,600,(0,298,2,3)),(600,3,(298,0,4,3))))
+def test_crops_of_ribbons(h, w, box):
+    "Where no part fits, the middle"
+    assert cut_of(np.zeros((h,w,3), np.uint8), np.zeros((h,w), np.uint8), size=8, min_scale=1)[0].box==box
