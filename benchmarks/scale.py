@@ -107,7 +107,7 @@ class Run:
 def worker(job):
     "Do one run; peak memory and seconds after each stage, and bytes, as JSON"
     import torch
-    import ae_erasing.masks # To count imports by themselves
+    import ae_erasing.masks # To count imports by themselves; chkstyle: ignore
     torch.set_num_threads(1)
     found = dict(imports=dict(peak=peak(), seconds=0))
     with tempfile.TemporaryDirectory() as tmp:

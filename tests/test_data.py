@@ -640,3 +640,19 @@ def test_worker_processes_load_the_same(toned):
     one,two = get(0),get(2)
     assert len(one)==len(two)==2
     for a,b in zip(one, two): assert all(torch.equal(torch.Tensor(u), torch.Tensor(v)) for u,v in zip(a, b, strict=True))
+
+def test_threads_do_not_run_ahead():
+    "Results come in order, and never more than a portion of them waits to be taken"
+    done = []
+    def f(x): done.append(x); return 2*x
+    for k,r in enumerate(in_threads(f, iter(range(50)), 4, portion=8)):
+        assert r==2*k and len(done)<=(k//8+1)*8
+    assert sorted(done)==list(range(50))
+
+def test_threads_stop_at_an_error():
+    done = []
+    def f(x):
+        if x==3: raise AEError('the fourth')
+        done.append(x)
+    with fails('the fourth'): list(in_threads(f, range(1000), 2, portion=8))
+    assert max(done)<8
