@@ -4,17 +4,18 @@
 
 No classifier is trained and none looks: its maps are blobs of chance. All else is the package's own work, on files that are really there: a table of
 images is read and checked, loaders are made, `core.mine_step` keeps maps and regions, `core.step_summary`, `write_masks` and `score_run` read them all.
-Each run is a process of its own; memory is the peak of what it held, imports included.
+Each run is a process of its own; memory is what it holds, and the peak of what it held, imports included. Time is the processor's.
 Writes benchmarks/results/scale.md and .json.
 """
 import argparse, io, json, subprocess, sys, tempfile, time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from turns import add_common, md_table, verdict, write_result
 
 CLASSES = 20
-SIZES,SIDE,VOC = [1000,10_000,100_000],(64,64),dict(n=10_582, size=(500,375), mine_size=416, steps=3)
+SIZES,SIDE,VOC = [1000,10_000,100_000],(32,32),dict(n=10_582, size=(500,375), mine_size=416, steps=3)
 TARGETS = dict(gb=.25, flat=1.1)
 SHARES = .64,.26,.08,.02 # Images with one, two, three and four labels, about as in VOC
 STAGES = dict(imports='imports', table='table read and checked', loaders='loaders, first batch', mining='mining', summary='summaries', masks='masks', scores='scores')
@@ -22,15 +23,27 @@ STAGES = dict(imports='imports', table='table read and checked', loaders='loader
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--sizes', type=int, nargs='+', default=SIZES, help='numbers of images')
+    p.add_argument('--tmp', default=None, help='where runs are written while they last; memory, as /dev/shm, is quicker')
+    p.add_argument('--jobs', type=int, default=1, help='runs side by side')
     p.add_argument('--worker', default=None, help=argparse.SUPPRESS)
     return add_common(p).parse_args()
 
-def peak():
-    "The most memory this process has held so far, in MB; Linux tells it without what the parent held"
-    try: return int(next(l for l in open('/proc/self/status') if l.startswith('VmHWM')).split()[1])/1024
-    except (OSError, StopIteration):
+def memory():
+    "What this process holds and the most it has held, in MB; Linux tells it without what the parent held"
+    try:
+        lines = dict(l.split(':') for l in open('/proc/self/status'))
+        return tuple(int(lines[k].split()[0])/1024 for k in ('VmRSS','VmHWM'))
+    except (OSError, KeyError):
         import resource
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform=='darwin' else 1024)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform=='darwin' else 1024)
+        return peak,peak
+
+def after(f):
+    "Memory after a stage, and the seconds it took of the processor"
+    start = time.process_time()
+    f()
+    now,peak = memory()
+    return dict(now=now, peak=peak, seconds=time.process_time()-start)
 
 def write_images(folder, n, size):
     "A table of `n` small files that differ in their last bytes"
@@ -109,23 +122,20 @@ def worker(job):
     import torch
     import ae_erasing.masks # To count imports by themselves; chkstyle: ignore
     torch.set_num_threads(1)
-    found = dict(imports=dict(peak=peak(), seconds=0))
-    with tempfile.TemporaryDirectory() as tmp:
+    tmp,found = job.pop('tmp'),dict(imports=after(lambda: None))
+    with tempfile.TemporaryDirectory(dir=tmp) as tmp:
         run = Run(**job, tmp=Path(tmp))
-        for stage in list(STAGES)[1:]:
-            start = time.perf_counter()
-            getattr(run, stage)()
-            found[stage] = dict(peak=peak(), seconds=time.perf_counter()-start)
+        for stage in list(STAGES)[1:]: found[stage] = after(getattr(run, stage))
         print(json.dumps(dict(**job, stages=found, disk=run.disk())))
 
 def in_process(**job):
     "`worker` in a process of its own"
     res = subprocess.run([sys.executable, __file__, '--worker', json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(res.stdout.splitlines()[-1])
-    print(f'{job["n"]:,} images: {found["stages"]["scores"]["peak"]:.0f} MB', flush=True)
+    print(f'{job["n"]:,} images: {found["stages"]["scores"]["peak"]:.0f} MB, {sum(s["seconds"] for s in found["stages"].values()):.0f} s', flush=True)
     return found
 
-def memory_table(runs): return md_table(['peak after, MB', *(f'{r["n"]:,} images' for r in runs)], [[words, *(f'{r["stages"][s]["peak"]:.0f}' for r in runs)] for s,words in STAGES.items()])
+def memory_table(runs): return md_table(['MB after (peak so far)', *(f'{r["n"]:,} images' for r in runs)], [[words, *(f'{r["stages"][s]["now"]:.0f} ({r["stages"][s]["peak"]:.0f})' for r in runs)] for s,words in STAGES.items()])
 
 def time_table(runs): return md_table(['ms an image', *(f'{r["n"]:,} images' for r in runs)], [[words, *(f'{r["stages"][s]["seconds"]/r["n"]*1000:.2f}' for r in runs)] for s,words in STAGES.items() if s!='imports'])
 
@@ -135,13 +145,16 @@ def main():
     args = parse()
     if args.worker: return worker(json.loads(args.worker))
     sizes,voc = (args.sizes,VOC) if not args.quick else ([20],dict(VOC, n=20, size=(100,75), mine_size=64))
-    runs = [in_process(n=n, size=SIDE, mine_size=SIDE[0], steps=1) for n in sizes]
-    voc = in_process(**voc)
-    last = [r['stages']['scores']['peak'] for r in runs]
-    growth,gb = last[-1]/last[0],voc['disk']['regions']['bytes']/1e9
+    jobs = [*(dict(n=n, size=SIDE, mine_size=SIDE[0], steps=1) for n in sizes), voc]
+    with ThreadPoolExecutor(args.jobs) as ex: *runs,voc = ex.map(lambda job: in_process(**job, tmp=args.tmp), jobs)
+    held,peak = ([r['stages']['scores'][k] for r in runs] for k in ('now','peak'))
+    growth,gb = dict(now=held[-1]/held[0], peak=peak[-1]/peak[0]),voc['disk']['regions']['bytes']/1e9
+    kb = {k:(v[-1]-v[0])*1024/max(1, sizes[-1]-sizes[0]) for k,v in dict(now=held, peak=peak).items()}
+    of = f'of {sizes[-1]:,} images, times that of {sizes[0]:,}'
     aims = md_table(['target', 'seen', ''], [
         [f'regions of {voc["n"]:,} images of {voc["size"][0]}x{voc["size"][1]} pixels in {voc["steps"]} steps, GB', f'{gb:.3f}', verdict(gb, TARGETS['gb'], least=False)],
-        [f'peak memory of {sizes[-1]:,} images, times that of {sizes[0]:,}', f'{growth:.2f}', verdict(growth, TARGETS['flat'], least=False)]])
+        [f'memory held at the end {of}', f'{growth["now"]:.2f}', verdict(growth['now'], TARGETS['flat'], least=False)],
+        [f'peak memory {of}', f'{growth["peak"]:.2f}', verdict(growth['peak'], TARGETS['flat'], least=False)]])
     text = f'''# Memory and disk by number of images
 
 No classifier: maps are blobs of chance. The rest is the package's own way from a table of images to scores, on real files.
@@ -151,14 +164,15 @@ No classifier: maps are blobs of chance. The rest is the package's own way from 
 
 ## Memory
 
-Peaks of the whole process so far, of which the imports of torch and fastai are the first row. Images of {SIDE[0]}x{SIDE[1]} pixels, one step.
-What grows is the record of the images: their paths, keys and labels.
+Of the whole process, of which the imports of torch and fastai are the first row. Images of {SIDE[0]}x{SIDE[1]} pixels, one step.
+What grows is the record of the images, their paths, keys and labels, and for a moment what is needed to read and check their table:
+{kb["now"]:.1f} KB an image at the end, {kb["peak"]:.1f} at the peak. No stage holds pictures, maps or masks of more than a batch.
 
 {memory_table(runs)}
 
 ## Time
 
-Seconds by image should not depend on their number either.
+Of the processor, by image; it should not depend on the number of images either.
 
 {time_table(runs)}
 
@@ -168,6 +182,6 @@ Seconds by image should not depend on their number either.
 
 {disk_table(voc)}
 '''
-    write_result(args, 'scale', text, targets=TARGETS, growth=growth, gb=gb, runs=runs, voc=voc)
+    write_result(args, 'scale', text, targets=TARGETS, growth=growth, kb=kb, gb=gb, runs=runs, voc=voc)
 
 if __name__=='__main__': main()

@@ -47,7 +47,7 @@ def test_scoring(bench):
 
 def test_scale(bench):
     text,d = bench('scale')
-    assert positive(d['growth'], d['gb']) and d['gb']<1e-3
+    assert positive(*d['growth'].values(), d['gb']) and d['gb']<1e-3
     for r in (*d['runs'], d['voc']):
         peaks = [s['peak'] for s in r['stages'].values()]
         assert peaks==sorted(peaks) and peaks[0]>50
