@@ -26,10 +26,10 @@ def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--archs', nargs='+', default=['resnet18', PACKAGED])
     p.add_argument('--size', type=int, default=224)
-    p.add_argument('--batches', type=int, default=3, help='batches an epoch')
+    p.add_argument('--batches', type=int, default=2, help='batches an epoch')
     p.add_argument('--threads', type=int, default=1)
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    return add_common(p, rounds=9).parse_args()
+    return add_common(p, rounds=15).parse_args()
 
 class Timed(Erasing):
     "`Erasing` that keeps how long it took"
