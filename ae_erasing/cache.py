@@ -9,13 +9,12 @@ __all__ = ['ImageCache', 'cache_images']
 
 # %% ../nbs/14_cache.ipynb #cache-002
 import json, os, shutil, time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from .data import AEError, ImageLabels, item_size
+from .data import AEError, ImageLabels, in_threads, item_size
 from .cam import write_whole
 from fastai.vision.all import store_attr
 
@@ -49,11 +48,11 @@ class ImageCache:
         part,workers = self.folder/f'.{self.pixels_path.name}.{os.getpid()}.part',workers or os.cpu_count() or 1
         sizes,at_once = [],8*workers
         try:
-            with open(part, 'wb') as f, ThreadPoolExecutor(workers) as pool:
-                for o in range(0, len(data), at_once):
-                    for im in pool.map(lambda i: np.asarray(data.image(i, self.max_side)), range(o, min(o+at_once, len(data)))):
-                        f.write(im.tobytes())
-                        sizes.append(im.shape[1::-1])
+            with open(part, 'wb') as f:
+                for im in in_threads(lambda i: np.asarray(data.image(i, self.max_side)), range(len(data)), workers, at_once):
+                    f.write(im.tobytes())
+                    sizes.append(im.shape[1::-1])
+                    if len(sizes)%at_once and len(sizes)<len(data): continue
                     to_come = f.tell()/len(sizes)*(len(data)-len(sizes))
                     if shutil.disk_usage(self.folder).free < to_come+spare: raise AEError(f'{self.folder}: has no room for the decoded images (another {to_come/1e9:.1f} GB, and {spare/1e9:.1f} to spare); give the cache another folder, or go without')
                     if tell: tell(len(sizes), len(data))

@@ -170,7 +170,7 @@ def enlarge(
     "Enlarge maps to the size of the image, bilinearly."
     if not len(maps): return np.zeros((0, size[1], size[0]), np.uint8)
     big = F.interpolate(torch.from_numpy(np.ascontiguousarray(maps))[None].float(), size[::-1], mode='bilinear', align_corners=False)[0]
-    return big.round().to(torch.uint8).numpy()
+    return big.round_().numpy().astype(np.uint8)
 
 # %% ../nbs/03_cam.ipynb #cam-025
 def view_size(

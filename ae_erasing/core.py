@@ -248,7 +248,9 @@ def cut(
     within:bool|np.ndarray=True, # Where regions may lie at all, bool (L,height,width)
 )->np.ndarray: # bool (L,height,width)
     "The regions of an image: where a map is above the threshold, for the labels that the classifier believes in."
-    return (enlarge(maps, size) > round(threshold*255)) & (scores>=least)[:,None,None] & within
+    regions = enlarge(maps, size) > round(threshold*255)
+    regions[~(scores>=least)] = False
+    return regions if within is True else regions & within
 
 # %% ../nbs/05_core.ipynb #core-016
 def least_belief(

@@ -6,9 +6,9 @@ Docs: https://ae-erasing.github.io/ae_erasing/data.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'open_image', 'image_size', 'item_size',
-           'ImageLabels', 'subset', 'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'from_rows',
-           'image_files', 'from_folder', 'from_csv', 'open_mask', 'find_devkit', 'voc2012', 'voc_palette', 'mask_image',
-           'get_data', 'CropFlip', 'image_dls']
+           'ImageLabels', 'subset', 'fingerprint', 'show_images_with_labels', 'run_keys', 'read_classes', 'in_threads',
+           'from_rows', 'image_files', 'from_folder', 'from_csv', 'open_mask', 'find_devkit', 'voc2012', 'voc_palette',
+           'mask_image', 'get_data', 'CropFlip', 'image_dls']
 
 # %% ../nbs/00_data.ipynb #data-002
 import csv, difflib, hashlib, json, math, random, warnings
@@ -207,6 +207,17 @@ def _look(path):
             return None,hashlib.sha1(path.read_bytes()).hexdigest()
     except AEError as e: return str(e).removeprefix(f'{path}: '),None
 
+def in_threads(
+    f:callable, # Of one argument
+    xs, # Arguments
+    n_workers:int=8, # Threads
+    portion:int=256, # No more results than these wait to be taken
+): # Yields results, in order
+    "Call `f` on many things in threads, in memory that doesn't grow with their number."
+    xs = list(xs)
+    with ThreadPoolExecutor(n_workers) as ex:
+        for o in range(0, len(xs), portion): yield from ex.map(f, xs[o:o+portion])
+
 def _listed(names, n=3): return ', '.join(map(str, names[:n])) + (f' and {len(names)-n} more' if len(names)>n else '')
 
 def from_rows(
@@ -227,7 +238,7 @@ def from_rows(
     found = set().union(*(ls for ls,_ in merged.values())) if merged else set()
     vocab = _fix_vocab(found, classes, name)
     if not vocab: raise AEError(f'{name}: no image has a label; name what is in the images')
-    with ThreadPoolExecutor(8) as ex: seen = list(ex.map(_look, merged))
+    seen = list(in_threads(_look, merged))
     bad = [(p,why) for p,(why,_) in zip(merged, seen) if why]
     notes += [f'skipped {_rel(p, root)}: {why}' for p,why in bad]
     good = [p for p,(why,_) in zip(merged, seen) if not why]

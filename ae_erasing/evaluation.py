@@ -11,14 +11,13 @@ __all__ = ['conventions', 'confusion_matrix', 'ConfusionMatrix', 'Score', 'score
 # %% ../nbs/08_evaluation.ipynb #evaluati-003
 import gzip, json, os, posixpath, re, tarfile, zipfile, numpy as np, matplotlib.pyplot as plt
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from PIL import Image
 from fastcore.basics import patch, store_attr
-from .data import AEError, IMAGE_SUFFIXES, image_size, mask_image, open_mask, voc_palette
+from .data import AEError, IMAGE_SUFFIXES, image_size, in_threads, mask_image, open_mask, voc_palette
 from .cam import write_whole
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-017
@@ -45,7 +44,12 @@ def _classes(x, n, ignore, name):
 # %% ../nbs/08_evaluation.ipynb #evaluati-019
 def _counts(truth, pred, n, ignore):
     "Pixels by true class (rows) and predicted class (columns); the last column is what the prediction ignores"
-    t,p = _classes(truth, n, ignore, 'truth'),_classes(pred, n, ignore, 'prediction')
+    t,p = _array(truth),_array(pred)
+    if t.dtype==p.dtype==np.uint8 and t.shape==p.shape and n<=ignore<256: # Bytes are counted in pairs, and looked at afterwards
+        values = [*range(n),ignore]
+        counts = np.bincount((t.astype(np.uint16)<<8 | p).ravel(), minlength=1<<16).reshape(256,256)[np.ix_(values,values)]
+        if counts.sum()==t.size: return counts[:n].astype(np.int64)
+    t,p = _classes(t, n, ignore, 'truth'),_classes(p, n, ignore, 'prediction')
     _same_size(t, prediction=p)
     return np.bincount((t.astype(np.uint16)*(n+1) + p).ravel(), minlength=(n+1)**2).reshape(n+1,n+1)[:n].astype(np.int64)
 
@@ -283,10 +287,9 @@ def score_folder(
         try: return _counts(t, m, n, ignore)
         except AEError as e: raise AEError(f'{k}: {e}') from None
     keys = names if keys is None else tuple(keys)
-    with ThreadPoolExecutor(n_workers) as ex:
-        for k,res in zip(keys, ex.map(count, keys)):
-            if isinstance(res, str): left_out[k] = res
-            else: cm.add_counts(res)
+    for k,res in zip(keys, in_threads(count, keys, n_workers)):
+        if isinstance(res, str): left_out[k] = res
+        else: cm.add_counts(res)
     if not cm.n_images:
         why = f'{len(left_out)} left out, such as {keys[0]}: {left_out[keys[0]]}' if keys else 'there are none'
         raise AEError(f'{masks}: no mask could be scored ({why})')
@@ -522,10 +525,9 @@ def mask_histogram(
     def read(k): return _open_or_why(find, k),size(k)
     keys = names if keys is None else tuple(keys)
     if not keys: raise AEError(f'{masks}: holds no PNG masks')
-    with ThreadPoolExecutor(n_workers) as ex:
-        for k,(m,s) in zip(keys, ex.map(read, keys)):
-            if isinstance(m, str): hist.errors[k] = m
-            else: hist.add(k, m, s)
+    for k,(m,s) in zip(keys, in_threads(read, keys, n_workers, portion=32)):
+        if isinstance(m, str): hist.errors[k] = m
+        else: hist.add(k, m, s)
     return hist
 
 # %% ../nbs/08_evaluation.ipynb #evaluati-116

@@ -682,3 +682,19 @@ def test_crops_keep_to_their_limits():
 def test_crops_of_ribbons(h, w, box):
     "Where no part fits, the middle"
     assert cut_of(np.zeros((h,w,3), np.uint8), np.zeros((h,w), np.uint8), size=8, min_scale=1)[0].box==box
+
+def test_threads_do_not_run_ahead():
+    "Results come in order, and never more than a portion of them waits to be taken"
+    done = []
+    def f(x): done.append(x); return 2*x
+    for k,r in enumerate(in_threads(f, iter(range(50)), 4, portion=8)):
+        assert r==2*k and len(done)<=(k//8+1)*8
+    assert sorted(done)==list(range(50))
+
+def test_threads_stop_at_an_error():
+    done = []
+    def f(x):
+        if x==3: raise AEError('the fourth')
+        done.append(x)
+    with fails('the fourth'): list(in_threads(f, range(1000), 2, portion=8))
+    assert max(done)<8

@@ -51,6 +51,13 @@ def test_equals_torchmetrics(seed, n):
 
 @quick
 @case
+def test_bytes_and_other_integers_count_alike(seed, n):
+    t,p = masks(seed, n)
+    for a,b in ((t.astype(int),p),(t,p.astype(np.int32)),(t.astype(np.int16),p.astype(np.uint16))): np.testing.assert_array_equal(confusion_matrix(a, b, n), confusion_matrix(t, p, n))
+    for ignore in (0, n-1): np.testing.assert_array_equal(confusion_matrix(t.clip(0, n-1), p.clip(0, n-1), n, ignore), confusion_matrix(t.clip(0, n-1).astype(int), p.clip(0, n-1), n, ignore))
+
+@quick
+@case
 def test_set_is_the_sum_of_its_images(seed, n):
     pairs = [masks(seed+i, n, unsure=.1) for i in range(3)]
     whole = ConfusionMatrix(n)

@@ -1,0 +1,49 @@
+"What the benchmarks of speed share: turns in one process, medians, and the files of a result."
+import json, shlex, sys, time
+from pathlib import Path
+import numpy as np
+from quality import HERE, machine
+
+def add_common(p, rounds=None):
+    "Arguments that all of them take"
+    if rounds: p.add_argument('--rounds', type=int, default=rounds, help='times that each thing has its turn')
+    p.add_argument('--quick', action='store_true', help='tiny: does it run? Its figures mean nothing')
+    p.add_argument('--busy', action='store_true', help='say in the result that other work was on the machine')
+    p.add_argument('--name', default=None, help='name of the result')
+    p.add_argument('--results', type=Path, default=HERE/'results')
+    return p
+
+def take_turns(todo, rounds, sync=None, warm=1):
+    "Seconds of each function in each round, by name; all have a turn in every round, and another is first in the next"
+    secs,names = {k:[] for k in todo},list(todo)
+    for r in range(-warm, rounds):
+        for k in names[r%len(names):]+names[:r%len(names)]:
+            if sync: sync()
+            start = time.perf_counter()
+            todo[k]()
+            if sync: sync()
+            if r>=0: secs[k].append(time.perf_counter()-start)
+    return secs
+
+def ratio(secs, a, b):
+    "How many times the seconds of `b` those of `a` are: the median of the ratios within rounds"
+    return float(np.median(np.array(secs[a])/np.array(secs[b])))
+
+def md_table(head, rows): return '\n'.join('| '+' | '.join(map(str, r))+' |' for r in [head, ['---']*len(head), *rows])
+
+def verdict(value, target, least=True):
+    "A figure beside its target, in words"
+    met = value>=target if least else value<=target
+    return f'{"at least" if least else "at most"} {target}: {"met" if met else "missed"}'
+
+def write_result(args, script, text, **found):
+    "Write NAME.md and NAME.json with the command, the machine and the date; no paths of this machine"
+    name = args.name or script
+    command = f'python benchmarks/{script}.py '+shlex.join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:])
+    busy = 'Other work was on the machine, so that ratios say more than seconds.\n' if args.busy else ''
+    quick = '**A quick run, to see that it works; its figures mean nothing.**\n' if args.quick else ''
+    text = f'{text.rstrip()}\n\n{quick}{busy}`{command.strip()}`\n{machine()}; {time.strftime("%Y-%m-%d")}.\n'
+    args.results.mkdir(parents=True, exist_ok=True)
+    (args.results/f'{name}.md').write_text(text)
+    (args.results/f'{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), busy=args.busy, quick=args.quick, **found), indent=1))
+    print(text)
