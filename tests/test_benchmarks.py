@@ -53,3 +53,9 @@ def test_scale(bench):
         assert peaks==sorted(peaks) and peaks[0]>50
         assert r['disk']['regions']['files']==r['disk']['maps']['files']==r['n']*r['steps'] and r['disk']['masks']['files']==r['n'] and r['disk']['regions']['bytes']>0
     for w in ('regions of 20 images', 'peak memory of', '| mining |', '| scores |'): assert w in text, w
+
+def test_loading(bench):
+    text,d = bench('loading')
+    found, = d['found']
+    assert list(found['seconds'])==['compute','cache','files','fastai'] and positive(*found['of'].values(), d['built']) and list(d['loaders'])==['cache','files','fastai']
+    for w in ('| **from the cache** |', 'times its pure compute', 'Loaders by themselves'): assert w in text, w

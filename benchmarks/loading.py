@@ -1,0 +1,101 @@
+"""What does loading cost? A training epoch from the cache beside the same epoch decoding JPEGs with fastai's loader, and beside its pure compute.
+
+    python benchmarks/loading.py
+
+JPEGs of VOC's size are written to a temporary folder. Four epochs of as many batches take turns in one process, without loader processes:
+ready batches in memory, which is pure compute; the package's loader on the cache; the same on the files; and fastai's own transforms
+(`RandomResizedCrop`, `FlipItem`) on the files. The loaders are also run without a network. Writes benchmarks/results/loading.md and .json.
+"""
+import argparse, tempfile, time
+from pathlib import Path
+import numpy as np, torch
+from PIL import Image
+from fastai.vision.all import DataBlock, DataLoaders, FlipItem, ImageBlock, IndexSplitter, MultiCategoryBlock, RandomResizedCrop, TfmdDL
+from ae_erasing.cache import cache_images
+from ae_erasing.core import half_precision, read_recipe
+from ae_erasing.data import ImageLabels
+from ae_erasing.learner import PACKAGED, cam_learner
+from turns import add_common, md_table, ratio, take_turns, verdict, write_result
+
+CLASSES,TARGET = 20,1.1
+WORDS = dict(compute='ready batches in memory: pure compute', cache='**from the cache**', files='the same loader, decoding JPEGs', fastai='fastai\'s transforms, decoding JPEGs')
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--archs', nargs='+', default=['resnet18', PACKAGED])
+    p.add_argument('--size', type=int, default=224)
+    p.add_argument('--batches', type=int, default=4, help='batches an epoch')
+    p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    return add_common(p, rounds=9).parse_args()
+
+def jpegs(n, folder, size=(500,375)):
+    "Pictures with something to decode in them"
+    rng,paths = np.random.default_rng(0),[]
+    for i in range(n):
+        coarse = Image.fromarray(rng.integers(0, 256, (30,40,3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        paths.append(folder/f'{i:05}.jpg')
+        Image.fromarray((np.asarray(coarse)*.8+rng.integers(0, 50, (*size[::-1],3))).astype(np.uint8)).save(paths[-1], quality=90)
+    return paths
+
+def loaders(paths, tmp, bs, size, device):
+    "Loaders by name, and the seconds that building the cache took"
+    labels = tuple((i%CLASSES,) for i in range(len(paths)))
+    data = ImageLabels('bench', tuple(paths), tuple(p.stem for p in paths), labels, tuple(f'class{k:02}' for k in range(CLASSES)), (True,)*len(paths))
+    start = time.perf_counter()
+    cached = cache_images(data, tmp/'cache')
+    built = time.perf_counter()-start
+    block = DataBlock(blocks=(ImageBlock, MultiCategoryBlock(vocab=list(data.vocab))), getters=[lambda i: paths[i], lambda i: [data.vocab[k] for k in labels[i]]],
+        item_tfms=[RandomResizedCrop(size, min_scale=.5), FlipItem()], splitter=IndexSplitter([]))
+    x,y = cached.dls(size=size, bs=len(paths), device='cpu').one_batch()
+    ready = TfmdDL(list(zip(x.as_subclass(torch.Tensor), y.as_subclass(torch.Tensor))), bs=bs, num_workers=0, device=device)
+    kw = dict(bs=bs, device=device)
+    dls = dict(compute=DataLoaders(ready, ready, device=device), cache=cached.dls(size=size, **kw), files=data.dls(size=size, **kw), fastai=block.dataloaders(range(len(paths)), num_workers=0, **kw))
+    dls['compute'].vocab = data.vocab
+    return dls,built
+
+def learner(dls, arch):
+    torch.manual_seed(0)
+    learn = cam_learner(dls, arch, pretrained=False, output_stride=read_recipe('photos').output_stride, n_out=CLASSES)
+    learn.dls.loaders = [learn.dls.train, []]
+    return half_precision(learn)
+
+def epoch(learn):
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+
+def go_through(dl):
+    for _ in dl: pass
+
+def section(f):
+    "What was found for a backbone, as Markdown"
+    table = md_table(['', 's an epoch', 'of pure compute', 'of fastai\'s'], [[WORDS[k], f'{np.median(s):.2f}', f'{f["of"][k]:.3f}', f'{ratio(f["seconds"], k, "fastai"):.2f}'] for k,s in f['seconds'].items()])
+    return f'## {f["arch"]}\n\n{table}\n\n' + md_table(['target', 'seen', ''], [['an epoch from the cache, times its pure compute', f'{f["of"]["cache"]:.3f}', verdict(f['of']['cache'], TARGET, least=False)]])
+
+def main():
+    args = parse()
+    torch.set_num_threads(args.threads)
+    if args.quick: args.archs,args.size,args.rounds,args.batches = ['resnet10t'],64,2,2
+    bs,found = 4 if args.quick else read_recipe('photos').bs,[]
+    sync = torch.cuda.synchronize if args.device!='cpu' else None
+    with tempfile.TemporaryDirectory() as tmp:
+        n = bs*args.batches
+        dls,built = loaders(jpegs(n, Path(tmp)), Path(tmp), bs, args.size, args.device)
+        alone = take_turns({k:lambda d=d: go_through(d.train) for k,d in dls.items() if k!='compute'}, args.rounds, sync)
+        for arch in args.archs:
+            made = {k:learner(d, arch) for k,d in dls.items()}
+            secs = take_turns({k:lambda l=l: epoch(l) for k,l in made.items()}, args.rounds, sync)
+            found.append(dict(arch=arch, seconds=secs, of={k:ratio(secs, k, 'compute') for k in secs}))
+    rows = [[WORDS[k], f'{np.median(s)/n*1000:.2f}', f'{ratio(alone, k, "fastai"):.2f}'] for k,s in alone.items()]
+    text = f'''# What loading costs in training
+
+{n} JPEGs of 500x375 an epoch, crops of {args.size}x{args.size}, batches of {bs}, all weights trained, {"16 bits on a GPU" if args.device!="cpu" else f"fp32 on a CPU, {args.threads} thread" + "s"*(args.threads>1)}, no loader processes.
+Medians over {args.rounds} epochs of each, which took turns. The cache was built once, in {built/n*1000:.1f} ms an image.
+
+Loaders by themselves:
+
+{md_table(['', 'ms an image', 'of fastai' + chr(39) + 's'], rows)}
+
+''' + '\n\n'.join(section(f) for f in found)
+    write_result(args, 'loading', text, device=args.device, threads=args.threads, size=args.size, batches=args.batches, target=TARGET, built=built/n, loaders=alone, found=found)
+
+if __name__=='__main__': main()
