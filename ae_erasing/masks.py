@@ -9,6 +9,7 @@ __all__ = ['IGNORE', 'pseudo_mask', 'map_background', 'names_of', 'saliency_back
            'write_masks', 'cam_sweep', 'count_masks', 'score_run', 'truth_folder', 'plot_masks', 'voc_palette']
 
 # %% ../nbs/06_masks.ipynb #masks-002
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 import numpy as np, torch
@@ -52,6 +53,12 @@ def map_background(
     return high <= round(below*255)
 
 # %% ../nbs/06_masks.ipynb #masks-012
+def _stems(mining):
+    "How many images have each bare name; counted once a run"
+    keys = mining.data.keys
+    if getattr(mining, '_stems', (None,))[0] is not keys: mining._stems = keys,Counter(Path(k).stem for k in keys)
+    return mining._stems[1]
+
 def names_of(
     mining:Mining, # A run
     i:int, # Index of an image
@@ -59,7 +66,7 @@ def names_of(
     "Names that a file about an image may have."
     key = mining.data.keys[i]
     bare = [Path(key).name, Path(key).stem]
-    alike = sum(Path(k).stem==bare[1] for k in mining.data.keys) if '/' in key or bare[0]!=bare[1] else 1
+    alike = _stems(mining)[bare[1]] if '/' in key or bare[0]!=bare[1] else 1
     return [key, *(bare if alike==1 else [])]
 
 # %% ../nbs/06_masks.ipynb #masks-013
