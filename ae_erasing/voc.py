@@ -165,7 +165,7 @@ def unpack(
         if not n: raise AEError(f'{archive}: holds no files in {inside}; is it the right archive?')
         (part/DONE).write_text(json.dumps(dict(archive=Path(archive).name, files=n)))
         return part.replace(folder)
-    except (tarfile.TarError, EOFError, zlib.error) as e: raise AEError(f'{archive}: is damaged ({e}); remove it and fetch it again') from None
+    except (tarfile.TarError, EOFError, zlib.error) as e: raise AEError(f'{archive}: is damaged ({" ".join(str(e).split())[:90]}); remove it and fetch it again') from None
     finally: shutil.rmtree(part, ignore_errors=True)
 
 # %% ../nbs/13_voc.ipynb #voc-022
@@ -173,8 +173,8 @@ def sbd_mask(
     path:str|Path, # A .mat file of SBD's folder `cls`
 )->np.ndarray: # uint8 (H,W)
     "The mask in an annotation of SBD."
-    try: a = loadmat(path, variable_names=['GTcls'])['GTcls'][0,0]['Segmentation']
-    except FileNotFoundError: raise AEError(f'{path}: is not there; unpack SBD again') from None
+    if not Path(path).is_file(): raise AEError(f'{path}: is not there; unpack SBD again')
+    try: a = loadmat(path, appendmat=False, variable_names=['GTcls'])['GTcls'][0,0]['Segmentation']
     except Exception as e: raise AEError(f'{path}: is no annotation of SBD ({" ".join(str(e).split())[:90]}); unpack SBD again') from None
     if a.ndim!=2 or not a.size or a.max()>20: raise AEError(f'{path}: holds no mask of the classes 0 to 20; unpack SBD again')
     return a.astype(np.uint8)
