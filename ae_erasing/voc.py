@@ -82,7 +82,6 @@ def _size(path): return path.stat().st_size if path.exists() else 0
 
 def _append(url, part, archive, progress):
     "Add to `part` what it lacks"
-    if archive.size and _size(part)>archive.size: part.unlink()
     if archive.size and _size(part)==archive.size: return
     blocks = _receive(url, _size(part), archive.size)
     at,total = next(blocks)
