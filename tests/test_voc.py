@@ -527,6 +527,7 @@ def test_all_is_fetched_built_and_counted_once(archives, site, tmp_path):
     for f in ('voc.tar','sbd.tgz'): (tmp_path/'new'/f).unlink()
     shutil.rmtree(tmp_path/'new'/'benchmark_RELEASE')
     assert got()==FULL and fetch_voc2012(root, archives=archives, counts=MINI)==FULL and len(site.log)==2
+    assert not (root/'.fetch.lock').exists(), 'what is whole is only read'
 
 def test_sbd_can_be_left_out_and_added_later(archives, site, tmp_path):
     assert fetch_voc2012(tmp_path, False, archives, MINI, False)==dict(train=4, val=4) and [n for _,n,_ in site.log]==['voc.tar']
