@@ -14,7 +14,7 @@ __all__ = ['IMAGE_SUFFIXES', 'NEGATIVES', 'SPLITS', 'AEError', 'work_size', 'ope
 import csv, difflib, hashlib, json, math, random, warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -218,6 +218,28 @@ def in_threads(
     with ThreadPoolExecutor(n_workers) as ex:
         for o in range(0, len(xs), portion): yield from ex.map(f, xs[o:o+portion])
 
+_MANY = 1000
+
+def _look_all(paths, root, memory=None):
+    "`_look` at every file; sound ones that stay as they were are known from the file `memory`, kept where there are many"
+    known,memory = {},memory if len(paths)>=_MANY else None
+    if memory:
+        with suppress(OSError, ValueError): known = json.loads(memory.read_text())
+        if not isinstance(known, dict): known = {}
+    def one(p):
+        try: sign = [p.stat().st_size, p.stat().st_mtime_ns]
+        except OSError: return *_look(p),None
+        was = known.get(_rel(p, root))
+        return (None, was[2], sign) if isinstance(was, list) and was[:2]==sign else (*_look(p), sign)
+    seen = list(in_threads(one, paths))
+    new = {_rel(p, root):[*sign, digest] for p,(why,digest,sign) in zip(paths, seen) if not why}
+    if memory and not new.items()<=known.items():
+        with suppress(OSError):
+            part = memory.with_name(f'{memory.name}.part')
+            part.write_text(json.dumps({**known, **new}))
+            part.replace(memory)
+    return [(why,digest) for why,digest,_ in seen]
+
 def _listed(names, n=3): return ', '.join(map(str, names[:n])) + (f' and {len(names)-n} more' if len(names)>n else '')
 
 def from_rows(
@@ -227,6 +249,7 @@ def from_rows(
     classes:list|str|Path|None=None, # Order of the classes: a list, or a file with one a line; None is alphabetical
     open_truth:callable=None, # Path of an image -> its true mask or None
     notes:tuple=(), # What the caller has to say already
+    memory:Path|None=None, # File that remembers which of many images were sound, so that they are not looked at again
 )->ImageLabels: # Without the unreadable files, which `notes` names
     "Make a record of (path, class names, split) rows after looking at every file."
     merged,again = {},[]
@@ -238,7 +261,7 @@ def from_rows(
     found = set().union(*(ls for ls,_ in merged.values())) if merged else set()
     vocab = _fix_vocab(found, classes, name)
     if not vocab: raise AEError(f'{name}: no image has a label; name what is in the images')
-    seen = list(in_threads(_look, merged))
+    seen = _look_all(list(merged), root, memory)
     bad = [(p,why) for p,(why,_) in zip(merged, seen) if why]
     notes += [f'skipped {_rel(p, root)}: {why}' for p,why in bad]
     good = [p for p,(why,_) in zip(merged, seen) if not why]
@@ -358,8 +381,13 @@ def open_mask(
 def _voc_truth(item, dirs):
     return next((open_mask(f) for d in dirs if (f := d/f'{item.stem}.png').exists()), None)
 
-def _voc_labels(root):
-    "Labels by image name, and the names of the classes, from Main or else from the XML"
+def _xml_labels(path, difficult):
+    "Names of the objects in an annotation"
+    try: return {o.findtext('name').strip() for o in ElementTree.parse(path).getroot().iter('object') if difficult or (o.findtext('difficult') or '0').strip()!='1'}
+    except (ElementTree.ParseError, AttributeError): raise AEError(f'{path}: is not a VOC annotation; remove or mend it') from None
+
+def _voc_labels(root, stems, difficult):
+    "Labels by image name from Main, or else from the XML, and whether there were any"
     labels,names = {},set()
     for f in sorted((root/'ImageSets'/'Main').glob('*_*.txt')):
         lines = [l.split() for l in f.read_text().splitlines() if l.strip()]
@@ -367,40 +395,48 @@ def _voc_labels(root):
         names.add(c := f.stem.rsplit('_', 1)[0])
         for stem,flag,*_ in lines:
             labels.setdefault(stem, set())
-            if flag=='1': labels[stem].add(c)
-    if names: return labels,names
-    for f in sorted((root/'Annotations').glob('*.xml')):
-        try: labels[f.stem] = {o.findtext('name').strip() for o in ElementTree.parse(f).getroot().iter('object')}
-        except (ElementTree.ParseError, AttributeError): raise AEError(f'{f}: is not a VOC annotation; remove or mend it') from None
-    return labels,set().union(*labels.values()) if labels else set()
+            if flag=='1' or (difficult and flag=='0'): labels[stem].add(c)
+    for s in sorted({*stems}-labels.keys()):
+        if (f := root/'Annotations'/f'{s}.xml').is_file(): labels[s] = _xml_labels(f, difficult)
+    return labels,bool(names or any(labels.values()))
 
 def find_devkit(
     path:str|Path, # A folder
 )->Path|None: # The folder that holds `ImageSets`, or None
-    "The VOC folder at or just below `path`."
+    "The VOC folder at or just below `path`, of several years the last."
     path = Path(path)
-    return next((p for p in (path, *sorted(path.glob('VOC*'), reverse=True), *sorted(path.glob('VOCdevkit/VOC*'), reverse=True)) if (p/'ImageSets').is_dir() and (p/'JPEGImages').is_dir()), None)
+    below = sorted([*path.glob('VOC*'), *path.glob('VOCdevkit/VOC*')], key=lambda p: p.name, reverse=True)
+    return next((p for p in (path, *below) if (p/'ImageSets').is_dir() and (p/'JPEGImages').is_dir()), None)
 
 # %% ../nbs/00_data.ipynb #data-039
+def _voc():
+    from ae_erasing import voc
+    return voc
+
 def voc2012(
     path:str|Path, # Folder in VOC's layout: VOCdevkit, VOC2012 or the one that holds them
     classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is `classes.txt` there, or alphabetical as in VOC
+    difficult:bool=True, # Count objects that VOC calls difficult as labels
+    download:bool=False, # Fetch VOC 2012 and SBD first, as far as they are not in `path`; nothing is ever fetched without this
 )->ImageLabels: # Labels from `ImageSets/Main` or the XML; masks for scoring only
     "A VOC devkit: image-level labels to learn from, masks to score by."
+    if download: _voc().fetch_voc2012(path)
     root = find_devkit(_check_dir(path))
-    if root is None: raise AEError(f'{path}: is no VOC devkit; it should hold ImageSets and JPEGImages')
+    if root is None: raise AEError(f'{path}: is no VOC devkit; it should hold ImageSets and JPEGImages (`ae-erasing voc {path}` fetches VOC 2012)')
     lists = lambda *names: next(((n, (root/'ImageSets'/d/f'{n}.txt').read_text().split()) for n in names for d in ('Segmentation','Main') if (root/'ImageSets'/d/f'{n}.txt').is_file()), (None,[]))
     (tname,train),(vname,valid) = lists('trainaug','train'),lists('val')
     if not train: raise AEError(f'{root}: ImageSets lists no training images; write their names into ImageSets/Segmentation/train.txt')
-    labels,names = _voc_labels(root)
-    if not names: raise AEError(f'{root}: has neither ImageSets/Main/<class>_train.txt nor Annotations/*.xml to take labels from')
+    labels,found = _voc_labels(root, train+valid, difficult)
+    if not found: raise AEError(f'{root}: has neither ImageSets/Main/<class>_train.txt nor Annotations/*.xml to take labels from')
     unlabelled = [s for s in train if s not in labels]
     notes = [f'{len(unlabelled)} images of {tname}.txt have no labels and are left out: {_listed(unlabelled)}'] if unlabelled else []
+    real = root.name=='VOC2012' and len(train)>1000
+    if real: notes += [f'VOC 2012: {o}' for o in _voc().voc_problems(root)]
     rows = [(root/'JPEGImages'/f'{s}.jpg', sorted(labels[s]), t) for ss,t in ((train,True),(valid,False)) for s in ss if s in labels]
     dirs = [root/d for d in ('SegmentationClassAug','SegmentationClass') if (root/d).is_dir()]
     beside = _beside(root, classes)
     own = next((p.name for p in (root.resolve(), *root.resolve().parents) if p.name and not p.name.startswith('VOC')), root.name)
-    return from_rows(f'{root.name}-{tname}' if root.name=='VOC2012' and len(train)>1000 else own, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes)
+    return from_rows(f'{root.name}-{tname}' if real else own, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes, root/'.looked.json')
 
 # %% ../nbs/00_data.ipynb #data-0412
 def voc_palette()->list: # 768 numbers: r, g, b for each of 256 values
@@ -418,8 +454,9 @@ def mask_image(
 
 # %% ../nbs/00_data.ipynb #data-043
 def get_data(
-    source:str|Path|ImageLabels, # "creatures", a folder of class folders, a CSV table, a VOC devkit, or a record
+    source:str|Path|ImageLabels, # "creatures", a folder of class folders, a CSV table, a VOC devkit, a COCO folder, or a record
     classes:list|str|Path|None=None, # Order of the classes
+    download:bool=False, # `source` is a folder for VOC 2012: fetch it, as far as it isn't there
     **kwargs, # Passed to the constructor that fits
 )->ImageLabels: # The record, which knows how to be made again
     "Make a record of whatever `source` is."
@@ -429,10 +466,13 @@ def get_data(
         from ae_erasing.creatures import creatures
         if classes is not None: raise AEError('creatures: has classes of its own; leave --classes away')
         return replace(creatures(**kwargs), source=dict(source='creatures', **kwargs))
+    if download:
+        if path.is_file(): raise AEError(f'{path}: is a file; give a folder to fetch VOC 2012 into')
+        _voc().fetch_voc2012(path)
     path = _check_dir(path)
     if path.is_file() and path.suffix.lower() not in ('.csv','.tsv','.txt'):
         raise AEError(f'{path}: is no table; give a CSV table (image,labels), a folder of class folders or a VOC devkit')
-    make = from_csv if path.is_file() else voc2012 if find_devkit(path) else from_folder
+    make = from_csv if path.is_file() else voc2012 if find_devkit(path) else _voc().coco if any(path.glob('annotations/instances_*.json')) else from_folder
     data = make(path, classes, **kwargs)
     used = {k for ls in data.labels for k in ls}
     return replace(data, source=dict(source=str(path.resolve()), classes=[c if k in used else f'# {c}' for k,c in enumerate(data.vocab)], **kwargs))

@@ -391,7 +391,7 @@ def test_refused_in_a_terminal(tmp_path):
 HELP = '''import sys, time
 from ae_erasing.cli import main
 start = time.process_time()
-for c in (), ('mine',), ('segment',), ('predict',), ('score',), ('report',), ('info',), ('export-voc',), ('demo',):
+for c in (), ('mine',), ('segment',), ('predict',), ('score',), ('report',), ('info',), ('export-voc',), ('voc',), ('demo',):
     try: main([*c, '--help'])
     except SystemExit as e: assert not e.code
 heavy = [m for m in ('torch','fastai','timm','numpy','matplotlib') if m in sys.modules]
@@ -404,7 +404,7 @@ def test_help_is_fast():
     assert res.returncode==0 and not res.stderr, res.stderr
     lines = res.stdout.splitlines()
     assert lines[-2].strip()=='heavy:' and float(lines[-1].split()[1])<2
-    for w in ('mine', 'segment', 'predict', 'score', 'report', 'info', 'export-voc', 'demo', '--rounds', '--gate', '--threshold', '--truth', '--images', '--label-delim', '--fresh', 'SOURCE', 'RUN'): assert w in res.stdout, w
+    for w in ('mine', 'segment', 'predict', 'score', 'report', 'info', 'export-voc', 'voc', 'demo', '--rounds', '--gate', '--threshold', '--truth', '--images', '--label-delim', '--fresh', 'SOURCE', 'RUN'): assert w in res.stdout, w
 
 def test_no_command_shows_help(cli):
     code,out,err = cli()

@@ -383,9 +383,21 @@ def test_labels_from_lists_and_from_xml_agree(main, xml, lists, tmp_path):
     data = voc2012(devkit(tmp_path/'VOC2012', ROWS, main, xml, lists))
     assert by_key(data)==WANT and data.vocab==('bus_stop','cat','dog') and said(data, 'bus_stop', 'no training image')
 
-def test_a_difficult_object_is_no_label(tmp_path):
-    data = voc2012(devkit(tmp_path/'VOC2012', [*ROWS[:3], ('2007_9','train',{'cat':0,'dog':1})]))
-    assert by_key(data)['2007_9']==({'dog'},True)
+@pytest.mark.parametrize('main', (True,False))
+def test_a_difficult_object_is_a_label_unless_told_otherwise(main, tmp_path):
+    root = devkit(tmp_path/'VOC2012', [*ROWS[:3], ('2007_9','train',{'cat':0,'dog':1})], main, not main)
+    assert by_key(voc2012(root))['2007_9']==({'cat','dog'},True)
+    assert by_key(voc2012(root, difficult=False))['2007_9']==({'dog'},True)
+    kept = get_data(root, difficult=False)
+    assert by_key(get_data(**kept.source))==by_key(kept)!=by_key(get_data(root))
+
+def test_images_that_the_lists_pass_over_have_labels_from_xml(tmp_path):
+    root = devkit(tmp_path/'VOC2012', ROWS)
+    photo(root/'JPEGImages'/'2008_1.jpg', 77)
+    (root/'Annotations'/'2008_1.xml').write_text(XML.format('2008_1', '<object><name>dog</name><part><name>head</name></part></object>'))
+    with open(root/'ImageSets'/'Segmentation'/'train.txt', 'a') as f: f.write('2008_1\n')
+    data = voc2012(root)
+    assert by_key(data)=={**WANT, '2008_1':({'dog'},True)} and not said(data, 'no labels')
 
 def test_lists_go_before_xml(tmp_path):
     root = devkit(tmp_path/'VOC2012', ROWS, xml=True)
