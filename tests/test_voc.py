@@ -642,13 +642,15 @@ def test_a_large_devkit_is_looked_at_once(whole, counted, monkeypatch):
     shutil.copy(whole/'JPEGImages'/f'{IDS[13]}.jpg', p)
     assert any('identical' in o for o in voc2012(whole).notes)
 
-def test_a_file_of_the_same_size_but_another_time_is_looked_at_again(whole, counted, monkeypatch):
+@pytest.mark.parametrize('other_size,later', [(0,1), (1,0)])
+def test_a_file_of_another_time_or_size_is_looked_at_again(other_size, later, whole, counted, monkeypatch):
     monkeypatch.setattr(D, '_MANY', 20)
     voc2012(whole)
     counted.clear()
     p = whole/'JPEGImages'/f'{IDS[12]}.jpg'
-    p.write_bytes(bytes(p.stat().st_size))
-    os.utime(p, ns=(1, p.stat().st_mtime_ns+1))
+    was = p.stat()
+    p.write_bytes(bytes(was.st_size-other_size))
+    os.utime(p, ns=(1, was.st_mtime_ns+later))
     assert IDS[12] not in voc2012(whole).keys and counted==[p.name]
 
 @pytest.mark.parametrize('memory', (b'', b'[1,2]', b'{"2008_000000.jpg": 7}', b'{"2008_000000.jpg": [1]}', b'\xff\xfe', None))
