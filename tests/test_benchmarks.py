@@ -59,3 +59,8 @@ def test_loading(bench):
     found, = d['found']
     assert list(found['seconds'])==['compute','cache','files','fastai'] and positive(*found['of'].values(), d['built']) and list(d['loaders'])==['cache','files','fastai']
     for w in ('| **from the cache** |', 'times its pure compute', 'Loaders by themselves'): assert w in text, w
+
+def test_recipe(bench):
+    text,d = bench('recipe')
+    assert list(d['found'])==['classifier','segmenter'] and all(positive(f['share']) and len(f['seconds']['bare'])==2 for f in d['found'].values()) and positive(d['plan']['hours'])
+    for w in ('classifier, of the bare loop', 'segmenter, of the bare loop', 'training segmenters'): assert w in text, w
