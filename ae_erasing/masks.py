@@ -136,7 +136,7 @@ def save_mask(
     path:str|Path, # A .png
 ):
     "Write an indexed PNG with VOC's palette."
-    write_whole(Path(path), lambda f: mask_image(mask).save(f, 'PNG', optimize=True))
+    write_whole(Path(path), lambda f: mask_image(mask).save(f, 'PNG'))
 
 # %% ../nbs/06_masks.ipynb #masks-022
 def write_masks(
