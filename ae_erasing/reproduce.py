@@ -10,7 +10,7 @@ __all__ = ['CLASSES', 'PAPER', 'OURS', 'Plan', 'plan', 'fewer', 'beside_paper', 
 # %% ../nbs/16_reproduce.ipynb #reproduce-002
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 import torch
 from .data import ImageLabels
@@ -168,8 +168,7 @@ def reproduce(
     mining = erase_loop(data, out, recipe, device=device, verbose=verbose, **kwargs)
     if is_first(): write_masks(mining, progress=verbose, saliency=saliency)
     wait()
-    common = dict(recipe=seg, device=device, verbose=verbose, **kwargs)
-    for name,over in (('plain', dict(w_psl=0.)),('psl', dict(rounds=2))): segment(mining, name, **{**common, 'recipe':replace(seg, **over)})
+    for name,over in (('plain', dict(w_psl=0)),('psl', dict(rounds=2))): segment(mining, name, recipe=seg, device=device, verbose=verbose, **kwargs, **over)
     if not is_first(): return None
     card = add_segmenters(mining, score_run(mining, saliency=saliency is not None))
     card.save(out)

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from .data import AEError, CropFlip, ImageLabels, open_mask
 from .cam import enlarge, write_whole
-from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint, with_cache
+from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint, vary, with_cache
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
 from .masks import IGNORE, count_masks, names_of, refine_mask, save_mask
 from .predict import predict_image
@@ -245,7 +245,7 @@ def segment(
     mining,first = mining if isinstance(mining, Mining) else open_mining(mining),join(device)
     verbose = verbose and first
     say = print if verbose else (lambda *a, **k: None)
-    if not isinstance(recipe, SegRecipe): recipe = read_seg_recipe(recipe or mining.recipe.name, **overrides)
+    recipe = vary(recipe if isinstance(recipe, SegRecipe) else read_seg_recipe(recipe or mining.recipe.name), read_seg_recipe, overrides)
     if Path(name).name!=name or name.startswith('.'): raise AEError(f'--name {name!r}: is the name of a folder; give a plain word')
     folder = mining.out/'segment'/name
     given = mining,folder,Path(masks or mining.out/'masks'),recipe,supervised,say

@@ -534,3 +534,11 @@ def test_ctrl_c_and_kill_by_hand(crowd, whole, tmp_path):
     text,err = p.communicate()
     assert p.returncode==0 and not err and str(out/'masks') in text
     same(out, whole)
+
+def test_numbers_given_beside_a_recipe_count():
+    r = read_recipe('creatures', epochs=3, scales=(1,2), flip='no')
+    assert vary(r, read_recipe, dict(steps=None)) is r
+    s = vary(r, read_recipe, dict(steps=7, fill=None))
+    assert s.steps==7 and replace(s, steps=r.steps)==r
+    with fails('steps'): vary(r, read_recipe, dict(steps=0))
+    with fails("'steps'"): vary(r, read_recipe, dict(stepz=1))
