@@ -57,7 +57,7 @@ def test_drift_is_seen(tmp_path):
 
 def test_no_notebooks_is_drift(tmp_path):
     d = tree(tmp_path/'copy')
-    for p in d.glob('nbs/[!i]*.ipynb'): p.unlink()
+    for p in d.glob('nbs/**/[!i]*.ipynb'): p.unlink()
     assert 'ae_erasing/data.py: no notebook makes it' in drift(d)
     (d/'nbs/index.ipynb').unlink()
     assert drift(d) == ['nbs: no notebooks']
