@@ -32,14 +32,18 @@ def _save_figure(fig, path):
     fig.savefig(path, dpi=80)
     plt.close(fig)
 
+def _tell(data, out):
+    "What a set is, and what is odd about it"
+    typer.echo(f'{data!r}')
+    for n in data.notes[:20]: typer.echo(f'  note: {n}')
+    if len(data.notes)>20: typer.echo(f'  and {len(data.notes)-20} more notes in {out/"run.json"}')
+
 def _mine(data, out, recipe, device, fresh, verbose=True, cache=True):
     "Run the loop, write the masks, say where they are"
     from ae_erasing.core import erase_loop
     from ae_erasing.masks import write_masks
     from ae_erasing.ranks import is_first
-    typer.echo(f'{data!r}')
-    for n in data.notes[:20]: typer.echo(f'  note: {n}')
-    if len(data.notes)>20: typer.echo(f'  and {len(data.notes)-20} more notes in {out/"run.json"}')
+    _tell(data, out)
     mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=verbose, cache=cache)
     if not is_first(): return mining
     report = write_masks(mining, progress=verbose)
@@ -71,20 +75,15 @@ def mine(
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
     from ae_erasing.data import AEError, get_data
-    from ae_erasing.core import read_recipe
+    from ae_erasing.core import read_recipe, vary
     r = read_recipe(recipe or ('creatures' if source=='creatures' else 'photos'), steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed)
-    if size is not None: r = read_recipe(r.name, **{**_changed(r), 'size':size, 'mine_size':round(r.mine_size*size/r.size), 'refine_size':round(r.refine_size*size/r.size)})
+    if size is not None: r = vary(r, read_recipe, dict(size=size, mine_size=round(r.mine_size*size/r.size), refine_size=round(r.refine_size*size/r.size)))
     if Path(source).is_dir() and Path(source).resolve() in out.resolve().parents: raise AEError(f'--out {out}: lies among the images of {source} and would be taken for some of them; choose a folder elsewhere')
     if label_delim and not Path(source).is_file(): raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
     device = _device(device)
     kwargs = dict(label_delim=label_delim) if label_delim else {}
     _mine(get_data(source, classes, **kwargs), out, r, device, fresh, cache=not no_cache and (cache or True))
     typer.echo(f'next: ae-erasing segment {out}')
-
-def _changed(r):
-    from ae_erasing.core import read_recipe
-    base = read_recipe(r.name)
-    return {k:v for k,v in vars(r).items() if k!='name' and v!=getattr(base, k)}
 
 # %% ../nbs/12_cli.ipynb #cli-008b
 @app.command()
@@ -284,8 +283,7 @@ def reproduce(
     if not plan_only:
         devkit = get_data(data, download=find_devkit(data) is None)
         if images: devkit = r.fewer(devkit, images)
-        typer.echo(f'{devkit!r}')
-        for n in devkit.notes[:20]: typer.echo(f'  note: {n}')
+        _tell(devkit, out)
     if is_first():
         p = r.plan(*numbers, *((images or 10582, (images or 3*1449)//3) if plan_only else (len(devkit.train_idxs), len(devkit.valid_idxs))), device=device, limit=hours)
         typer.echo(str(p))

@@ -6,8 +6,8 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 
 # %% auto #0
 __all__ = ['FREE', 'CLASS_COLOURS', 'Recipe', 'read_numbers', 'vary', 'read_recipe', 'write_json', 'open_run', 'mean_colour',
-           'LineBar', 'bar', 'half_precision', 'fit', 'train_step', 'cut', 'least_belief', 'may_lie', 'to_batch',
-           'keep_mined', 'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'with_cache', 'erase_loop',
+           'LineBar', 'bar', 'half_type', 'half_precision', 'fit', 'train_step', 'cut', 'least_belief', 'may_lie',
+           'to_batch', 'keep_mined', 'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'with_cache', 'erase_loop',
            'save_history', 'save_step', 'step_line', 'inline', 'Mining', 'class_colour', 'tint', 'evenly',
            'open_mining', 'read_run']
 
@@ -29,7 +29,7 @@ from .learner import cam_learner, load_cam_model, save_cam_model
 from .cam import class_maps, enlarge, image_batches, normalise, refine, to_bytes, view_size, write_maps, write_whole
 from .erasing import Erasing, Regions, erase
 from .cache import cache_images
-from .ranks import is_first, join, rank_bs, share, together, wait
+from .ranks import in_turn, join, rank_bs, share, together, wait
 from .evaluation import ConfusionMatrix, scores
 from fastai.vision.all import Callback, Learner, ParamScheduler, SGD, Adam, accuracy_multi, default_device, set_seed, store_attr
 
@@ -205,12 +205,16 @@ def bar(
     sys.stderr.flush()
 
 # %% ../nbs/05_core.ipynb #core-013
+def half_type()->torch.dtype: # bfloat16, or float16 where the GPU lacks it
+    "The 16 bits that networks are trained in on this machine's GPU."
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
 def half_precision(
     learn:Learner, # Any
 )->Learner: # The same
     "On a GPU, compute in 16 bits where that is safe: bfloat16 if the GPU has it, float16 with scaled gradients if not."
     if not str(learn.dls.device).startswith('cuda'): return learn
-    return learn.to_bf16() if torch.cuda.is_bf16_supported(including_emulation=False) else learn.to_fp16()
+    return learn.to_bf16() if half_type()==torch.bfloat16 else learn.to_fp16()
 
 def fit(
     learn:Learner, # Of two groups of parameters, body and head
@@ -407,14 +411,7 @@ def with_cache(
     "The set of a run with its images decoded once, by the first process while the others wait."
     if cache is False: return data
     go = partial(cache_images, data, Path(out)/'cache' if cache is True else cache, max_side, tell=partial(bar, 'decoding images') if verbose else None)
-    failed = None
-    if is_first():
-        try: go()
-        except (AEError, OSError) as e: failed = e
-    wait()
-    try:
-        if failed: raise failed
-        return go()
+    try: return in_turn(go)
     except (AEError, OSError) as e:
         if verbose: print(f'  decoding images anew each time: {e}')
         return data

@@ -16,7 +16,7 @@ import torch
 from .data import ImageLabels
 from .learner import LOSSES, cam_model
 from .cam import class_maps
-from .core import Recipe, erase_loop
+from .core import Recipe, erase_loop, half_type
 from .evaluation import ScoreCard
 from .masks import score_run, write_masks
 from .psl import PSLLoss, seg_model
@@ -75,7 +75,7 @@ def _try(work, bs, device, rounds=3):
 
 def _half(device):
     if device.type!='cuda': return nullcontext()
-    return torch.autocast('cuda', torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16)
+    return torch.autocast('cuda', half_type())
 
 def _training(model, loss, size, target, device):
     "A function that makes one that trains on a batch of random pixels"

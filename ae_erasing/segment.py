@@ -21,7 +21,7 @@ from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inlin
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
 from .masks import IGNORE, count_masks, names_of, refine_mask, save_mask
 from .predict import predict_image
-from .ranks import join, rank_bs, share, wait
+from .ranks import in_turn, join, rank_bs, share, wait
 from .psl import PSLLoss, load_seg_model, psl_learner, save_seg_model
 from fastai.vision.all import (Adam, DataBlock, DataLoaders, ImageBlock, IndexSplitter, Learner, MaskBlock, PILImage, PILMask, SGD, default_device, set_seed, store_attr)
 
@@ -248,11 +248,8 @@ def segment(
     recipe = vary(recipe if isinstance(recipe, SegRecipe) else read_seg_recipe(recipe or mining.recipe.name), read_seg_recipe, overrides)
     if Path(name).name!=name or name.startswith('.'): raise AEError(f'--name {name!r}: is the name of a folder; give a plain word')
     folder = mining.out/'segment'/name
-    given = mining,folder,Path(masks or mining.out/'masks'),recipe,supervised,say
-    if first: record,_ = _open_record(folder, recipe, supervised, fresh),_training_masks(*given)
-    wait()
-    if not first: record = _open_record(folder, recipe, supervised, False)
-    source,idxs,notes,digest = _training_masks(*given)
+    begin = lambda: (_open_record(folder, recipe, supervised, fresh and first), _training_masks(mining, folder, Path(masks or mining.out/'masks'), recipe, supervised, say))
+    record,(source,idxs,notes,digest) = in_turn(begin)
     if record.get('digest', digest)!=digest: raise AEError(f'{folder}: was trained on other masks than there are now; give another --name, or train again with --fresh')
     for n in notes[:20]: say(f'  {n}')
     record.update(masks=str(source), images=len(idxs), notes=notes, digest=digest)

@@ -16,20 +16,16 @@ from fastai.vision.all import DataLoaders, TfmdDL
 from ae_erasing.core import Erasing, fit_mask, read_recipe
 from ae_erasing.data import ImageLabels
 from ae_erasing.erasing import Regions
-from ae_erasing.learner import PACKAGED, cam_learner
-from turns import add_common, md_table, ratio, take_turns, verdict, write_result
+from ae_erasing.learner import cam_learner
+from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,AREA,TARGET = 20,.3,.03
 WORDS = dict(plain='same batches, nothing erased', erasing='**same batches, `Erasing`**', dls='`ImageLabels.dls`, nothing erased', dls_erasing='**`ImageLabels.dls`, regions of two steps erased**')
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--archs', nargs='+', default=['resnet18', PACKAGED])
-    p.add_argument('--size', type=int, default=224)
     p.add_argument('--batches', type=int, default=2, help='batches an epoch')
-    p.add_argument('--threads', type=int, default=1)
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    return add_common(p, rounds=15).parse_args()
+    return add_common(add_networks(p), rounds=15).parse_args()
 
 class Timed(Erasing):
     "`Erasing` that keeps how long it took"

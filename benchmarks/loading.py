@@ -14,20 +14,16 @@ from fastai.vision.all import DataBlock, DataLoaders, FlipItem, ImageBlock, Inde
 from ae_erasing.cache import cache_images
 from ae_erasing.core import half_precision, read_recipe
 from ae_erasing.data import ImageLabels
-from ae_erasing.learner import PACKAGED, cam_learner
-from turns import add_common, md_table, ratio, take_turns, verdict, write_result
+from ae_erasing.learner import cam_learner
+from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,TARGET = 20,1.1
 WORDS = dict(compute='ready batches in memory: pure compute', cache='**from the cache**', files='the same loader, decoding JPEGs', fastai='fastai\'s transforms, decoding JPEGs')
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--archs', nargs='+', default=['resnet18', PACKAGED])
-    p.add_argument('--size', type=int, default=224)
     p.add_argument('--batches', type=int, default=4, help='batches an epoch')
-    p.add_argument('--threads', type=int, default=1)
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    return add_common(p, rounds=9).parse_args()
+    return add_common(add_networks(p), rounds=9).parse_args()
 
 def jpegs(n, folder, size=(500,375)):
     "Pictures with something to decode in them"

@@ -20,8 +20,8 @@ from ae_erasing import core
 from ae_erasing.cam import class_maps, normalise
 from ae_erasing.data import ImageLabels
 from ae_erasing.erasing import Regions
-from ae_erasing.learner import PACKAGED, cam_model
-from turns import add_common, md_table, ratio, take_turns, verdict, write_result
+from ae_erasing.learner import cam_model
+from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,LABELS,VOC,BATCHES = 20,3,(500,375),4
 TARGETS = dict(body=dict(cpu=.9, cuda=.85), grad_cam=9, torchcam=.98) # 1 but for noise
@@ -30,11 +30,7 @@ WORDS = dict(body='bare forward pass of the body', maps='**class maps**', mine='
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--archs', nargs='+', default=['resnet18', PACKAGED])
-    p.add_argument('--size', type=int, default=224)
-    p.add_argument('--threads', type=int, default=1)
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    return add_common(p, rounds=9).parse_args()
+    return add_common(add_networks(p), rounds=9).parse_args()
 
 class Pooled(nn.Module):
     "The same network as other tools expect it: features, their mean, a linear layer"

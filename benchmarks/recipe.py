@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np, torch
 from fastai.vision.all import OptimWrapper
 from ae_erasing.cache import cache_images
-from ae_erasing.core import half_precision, read_recipe
+from ae_erasing.core import half_precision, half_type, read_recipe
 from ae_erasing.data import ImageLabels
 from ae_erasing.erasing import Erasing
 from ae_erasing.learner import cam_learner
@@ -21,7 +21,7 @@ from ae_erasing.psl import PSLLoss, psl_learner
 from ae_erasing.reproduce import plan
 from ae_erasing.segment import mask_dls, read_seg_recipe
 from loading import CLASSES, jpegs
-from turns import add_common, md_table, ratio, take_turns, verdict, write_result
+from turns import add_common, add_where, md_table, ratio, take_turns, verdict, write_result
 
 TARGET = .8
 
@@ -31,9 +31,7 @@ def parse():
     p.add_argument('--batches', type=int, default=8, help='batches an epoch')
     p.add_argument('--bs', type=int, default=None, help='images a batch, if not the recipe\'s')
     p.add_argument('--size', type=int, default=None, help='side of the crops, if not the recipe\'s')
-    p.add_argument('--threads', type=int, default=1)
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    return add_common(p, rounds=5).parse_args()
+    return add_common(add_where(p), rounds=5).parse_args()
 
 def epoch(learn):
     with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-4)
@@ -45,7 +43,7 @@ def bare(learn):
     model,loss,n = learn.model,learn.loss_func,len(learn.dls.train)
     opt = torch.optim.SGD(model.parameters(), 1e-6, momentum=.9)
     gpu = x.is_cuda
-    half = torch.bfloat16 if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    half = half_type() if gpu else None
     scaler = torch.amp.GradScaler('cuda', enabled=gpu and half==torch.float16)
     def go():
         model.to(x.device).train()

@@ -1,7 +1,8 @@
 "What the benchmarks of speed share: turns in one process, medians, and the files of a result."
 import json, shlex, sys, time
 from pathlib import Path
-import numpy as np
+import numpy as np, torch
+from ae_erasing.learner import PACKAGED
 from quality import HERE, machine
 
 def add_common(p, rounds=None):
@@ -12,6 +13,18 @@ def add_common(p, rounds=None):
     p.add_argument('--name', default=None, help='name of the result')
     p.add_argument('--results', type=Path, default=HERE/'results')
     return p
+
+def add_where(p):
+    "How many threads, and where to compute"
+    p.add_argument('--threads', type=int, default=1)
+    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    return p
+
+def add_networks(p):
+    "Which backbones, on which crops, and where"
+    p.add_argument('--archs', nargs='+', default=['resnet18', PACKAGED])
+    p.add_argument('--size', type=int, default=224)
+    return add_where(p)
 
 def take_turns(todo, rounds, sync=None, warm=1):
     "Seconds of each function in each round, by name; all have a turn in every round, and another is first in the next"

@@ -5,6 +5,7 @@ import numpy as np, pytest
 from hypothesis import given, strategies as st
 
 from ae_erasing.core import open_mining
+from ae_erasing.data import AEError
 from ae_erasing.ranks import *
 from conftest import fails
 from tiny import mine_args, photos, quick_command, until
@@ -44,6 +45,23 @@ def test_alone_it_does_nothing(monkeypatch):
     for k in ('RANK','WORLD_SIZE'): monkeypatch.delenv(k, raising=False)
     assert join() and is_first() and n_ranks()==1 and rank_bs(7)==7 and share([1,2])==[1,2]
     with together('learner') as l: assert l=='learner'
+
+@pytest.mark.parametrize('rank', (0,1,2))
+@pytest.mark.parametrize('broken', (False,True))
+def test_the_first_goes_first(monkeypatch, rank, broken):
+    "It is called once in each process, before or after the others were waited for; who fails doesn't keep them waiting"
+    import ae_erasing.ranks as R
+    done = []
+    monkeypatch.setenv('RANK', str(rank)); monkeypatch.setenv('WORLD_SIZE', '3')
+    monkeypatch.setattr(R, 'wait', lambda: done.append('wait'))
+    def f():
+        done.append('f')
+        if broken: raise AEError('broken: mend it')
+        return rank
+    if broken:
+        with fails('broken'): in_turn(f)
+    else: assert in_turn(f)==rank
+    assert done==(['f','wait'] if rank==0 else ['wait','f'])
 
 @pytest.mark.parametrize('n,bs,want', ((2,30,15),(4,30,8),(8,3,1)))
 def test_batch_of_the_recipe_is_shared_out(monkeypatch, n, bs, want):
