@@ -221,6 +221,7 @@ function render({ model, el }) {
     for (const [r, ...p] of stroke ? [...before, stroke] : model.get('strokes')) {
       if (r == 0) { pen.fillRect(p[0]*w, p[1]*h, (p[2]-p[0])*w, (p[3]-p[1])*h); continue }
       pen.lineWidth = 2*r*w
+      pen.beginPath(); pen.arc(p[0]*w, p[1]*h, r*w, 0, 7); pen.fill()
       pen.beginPath(); pen.moveTo(p[0]*w, p[1]*h)
       for (let i = 0; i < p.length; i += 2) pen.lineTo(p[i]*w, p[i+1]*h)
       pen.stroke()
@@ -278,7 +279,7 @@ function render({ model, el }) {
 }
 export default { render }
 '''
-    _css = '.ae-brush{width:100%} .ae-brush canvas{display:block;width:100%;height:auto;cursor:crosshair;touch-action:none} .ae-brush canvas:focus-visible{outline:2px solid #0072b2;outline-offset:2px}'
+    _css = '.ae-brush{margin:2px;width:calc(100% - 4px)} .ae-brush canvas{display:block;width:100%;height:auto;cursor:crosshair;touch-action:none} .ae-brush canvas:focus-visible{outline:2px solid #0072b2;outline-offset:2px}'
     value = traitlets.Bytes(help='A JPEG').tag(sync=True)
     strokes = traitlets.List(help='What was painted').tag(sync=True)
     size = traitlets.Float(.06, help='Radius of the brush, as a share of the width').tag(sync=True)
@@ -300,7 +301,7 @@ def stroke_mask(
             pen.rectangle((x0, y0, x1-1, y1-1), fill=1)
             continue
         pen.line(xy, fill=1, width=max(1, round(2*r*w)), joint='curve')
-        for x,y in xy: pen.ellipse((x-r*w, y-r*w, x+r*w, y+r*w), fill=1)
+        for x,y in xy: pen.ellipse((x-r*w, y-r*w, x+r*w-1, y+r*w-1), fill=1)
     return np.array(im)>0
 
 # %% ../nbs/17_explore.ipynb #explorer-027
@@ -313,7 +314,7 @@ def as_jpeg(
     return buf.getvalue()
 
 def _css(c): return f'rgb({",".join(str(round(v*255)) for v in c)})'
-def _swatch(c): return f'<span style="display:inline-block;width:1.1em;height:.8em;margin-right:.3em;border:1px solid #888;background:{_css(c)}"></span>'
+def _key(c, name): return f'<span style="display:inline-block;margin-right:.4em"><span style="display:inline-block;width:1.1em;height:.8em;margin-right:.3em;border:1px solid #888;background:{_css(c)}"></span>{escape(name)}</span>'
 def _line(*parts, **style): return f'<div style="line-height:1.4;overflow-wrap:anywhere;{";".join(f"{k}:{v}" for k,v in style.items())}">'+' '.join(parts)+'</div>'
 
 def answer_bars(
@@ -349,7 +350,8 @@ class Explorer(widgets.VBox):
     def _controls(self, canvas):
         T,wide,text = len(self.mining.steps),widgets.Layout(width='300px', max_width='100%'),dict(description_width='76px')
         kw = lambda name, **more: dict(description=name, layout=wide, style=text, **more)
-        self.image = widgets.IntSlider(0, 0, len(self.idxs)-1, readout=False, **kw('image'))
+        begin = next((n for n,i in enumerate(self.idxs) if self.mining.data.labels[i]), 0)
+        self.image = widgets.IntSlider(begin, 0, len(self.idxs)-1, readout=False, **kw('image'))
         self.find = widgets.Text(placeholder='name or part of it', continuous_update=False, **kw('find'))
         self.label = widgets.Dropdown(options=[('all labels', -1)], **kw('class'))
         self.step = widgets.IntSlider(1, 1, T, **kw('step'))
@@ -363,7 +365,7 @@ class Explorer(widgets.VBox):
         self.size = widgets.FloatSlider(.06, min=.01, max=.25, step=.01, readout_format='.2f', continuous_update=False, **kw('brush size'))
         self.across = widgets.FloatRangeSlider(value=(.35,.65), min=0, max=1, step=.01, readout_format='.2f', **kw('box across'))
         self.down = widgets.FloatRangeSlider(value=(.35,.65), min=0, max=1, step=.01, readout_format='.2f', **kw('box down'))
-        self.box,self.undo,self.clear = (widgets.Button(description=d, icon=i, layout=widgets.Layout(width='96px')) for d,i in (('erase box','eraser'),('undo','undo'),('clear','times')))
+        self.box,self.undo,self.clear = (widgets.Button(description=d, icon=i, layout=widgets.Layout(width='auto')) for d,i in (('erase box','eraser'),('undo','undo'),('clear','times')))
         traitlets.link((self.play, 'value'), (self.step, 'value'))
         self.image.observe(lambda _: self._turn_to(), 'value')
         self.find.observe(self._find, 'value')
@@ -376,10 +378,10 @@ class Explorer(widgets.VBox):
             self.brush.observe(lambda change: self.paint(strokes=change['new']), 'strokes')
     def _rows(self):
         wrap = lambda *ws: widgets.HBox(ws, layout=widgets.Layout(flex_flow='row wrap', align_items='flex-start', width='100%'))
-        card = lambda *ws: widgets.VBox(ws, layout=widgets.Layout(width=f'{self.side+20}px', max_width='100%', padding='0 16px 0 0'))
+        card = lambda *ws, width=self.side: widgets.VBox(ws, layout=widgets.Layout(width=f'{width}px', max_width='100%', margin='0 12px 8px 0'))
         tools = [self.size] if isinstance(self.brush, Brush) else []
         return [wrap(self.image, self.find, self.label), wrap(self.step, self.play, self.threshold), wrap(self.show, self.erase),
-            wrap(card(self.picture, self.caption), card(self.brush, self.given, *tools, self.across, self.down, wrap(self.box, self.undo, self.clear)), card(self.bars))]
+            wrap(card(self.picture, self.caption), card(self.brush, self.given, *tools, self.across, self.down, wrap(self.box, self.undo, self.clear)), card(self.bars, width=240))]
 
 # %% ../nbs/17_explore.ipynb #explorer-029
 def _turn_to(self:Explorer):
@@ -438,11 +440,11 @@ def _show_left(self:Explorer):
     k = None if self.label.value==-1 else self.label.value
     data,r = self.mining.data,self.mining.recipe
     self.picture.value = as_jpeg(view(look, what, t, th, k))
-    names = ' '.join(f'<span style="white-space:nowrap">{_swatch(class_colour(c))}{escape(data.vocab[c])}</span>' for c in look.labels) or 'no label'
+    names = ' '.join(_key(class_colour(c), data.vocab[c]) for c in look.labels) or 'no label'
     lines = [_line(f'<b>{escape(look.key)}</b> ({self.image.value+1} of {len(self.idxs)}):', names)]
     said = {'heat map':f'Where step {t} looked; what steps before it had found is grey.', 'regions':f'Regions of steps 1 to {t}.', 'erased image':f'What steps 1 to {t} left over.',
         'pseudo mask':f'Training mask after step {t}; unsure pixels are hatched.', 'truth':'The true mask.',
-        'difference':f'Regions against the truth: {_swatch(HIT)}right {_swatch(MISS)}missed {_swatch(WRONG)}too much.'}[what]
+        'difference':'Regions against the truth: '+' '.join(_key(c, n) for c,n in ((HIT,'right'),(MISS,'missed'),(WRONG,'too much')))}[what]
     if not look.mined and what!='truth': said = 'This image was not mined: '+('it has no label.' if not look.labels else 'it was kept for validation.')
     if what in ('truth','difference') and look.truth is None: said = 'This image has no true mask.'
     lines.append(_line(said))
@@ -515,10 +517,10 @@ class WidgetProgress(Callback):
     "A bar, the loss, and a table of epochs, as widgets: `panel`."
     order,_default = 63,'learn'
     def __init__(self,
-        head:str='training', # What is going on
+        what:str='training', # What is going on
         every:float=.1, # Seconds between two drawings
     ):
-        self.head,self.every,self.drawn = head,every,0.
+        self.what,self.every,self.drawn = what,every,0.
         self.pb,self.note,self.losses = widgets.IntProgress(layout=widgets.Layout(width='300px', max_width='100%')),widgets.HTML(),widgets.HTML()
         self.panel = widgets.VBox([widgets.HBox([self.pb, self.note], layout=widgets.Layout(flex_flow='row wrap')), self.losses])
     def tell(self, head, k, n, tail=''):
@@ -530,7 +532,7 @@ class WidgetProgress(Callback):
     def after_batch(self):
         if not self.training: return
         self.k += 1
-        self.tell(self.head, self.k, self.n, f'batches, epoch {self.epoch+1} of {self.n_epoch}, loss {self.smooth_loss.item():.3f}')
+        self.tell(self.what, self.k, self.n, f'batches, epoch {self.epoch+1} of {self.n_epoch}, loss {self.smooth_loss.item():.3f}')
     def after_epoch(self):
         rec = self.recorder
         self.rows.append([str(self.epoch+1), *('' if v is None else f'{v:.4f}' for v in rec.values[-1])])
@@ -596,5 +598,5 @@ class _Watch(Callback):
     def before_batch(self): self.check()
     def tell(self, head, k, n, tail=''):
         self.check()
-        self.panel.progress.head = head.strip()
+        self.panel.progress.what = head.strip()
         if 'training' not in head: self.panel.progress.tell(head, k, n, tail)
