@@ -88,7 +88,7 @@ def difference(
     "Where a mask is right (blue), has missed something (yellow) or has too much (orange), over the picture in grey."
     a = np.asarray(im.convert('L').convert('RGB'), dtype=np.float32)/255
     mask,truth = fit_mask(mask, a.shape[:2]),fit_mask(truth, a.shape[:2])
-    for colour,where in ((HIT, (mask>0)&(mask==truth)), (MISS, (mask!=truth)&(truth>0)), (WRONG, (mask>0)&(mask!=truth))):
+    for colour,where in ((HIT, (mask>0)&(mask==truth)), (MISS, (mask==0)&(truth>0)), (WRONG, (mask>0)&(mask!=truth))):
         a = np.where((where&(truth<255)&(mask<255))[...,None], .35*a+.65*np.array(colour, np.float32), a)
     return a
 
@@ -508,8 +508,9 @@ def _ipython_display_(self:Explorer, **kwargs):
     fig.savefig(buf, format='jpg', dpi=80, pil_kwargs=dict(quality=80))
     plt.close(fig)
     display({'application/vnd.jupyter.widget-view+json':dict(version_major=2, version_minor=0, model_id=self.model_id),
-        'image/jpeg':base64.b64encode(buf.getvalue()).decode(), 'text/plain':f'Explorer of {len(self.idxs)} images'}, raw=True)
+        'image/jpeg':base64.b64encode(buf.getvalue()).decode(), 'text/plain':repr(self)}, raw=True)
 
+Explorer.__repr__ = lambda self: f'Explorer of {len(self.idxs)} images'
 Explorer.plot,Explorer._ipython_display_ = _plot_explorer,_ipython_display_
 
 # %% ../nbs/17_explore.ipynb #explorer-037
@@ -558,6 +559,7 @@ class TrainPanel(widgets.VBox):
         self.go.on_click(lambda _: self.start())
         self.halt.on_click(lambda _: self.stop())
         super().__init__([widgets.HBox([self.go, self.halt]), self.state, self.progress.panel, self.result])
+    def __repr__(self): return 'TrainPanel: start and stop a run by buttons'
     def say(self, text): self.state.value = _line(escape(text))
     def start(self):
         "Begin, or carry on, in a thread"

@@ -1,9 +1,9 @@
-"A real Chromium, and a JupyterLab for it to open; fixtures for the tests of the explorer and of the site."
+"A real Chromium, and a JupyterLab for it to open; `conftest` makes the fixtures `browser` and `lab` known to all tests."
 import json, os, shutil, socket, subprocess, sys, time, urllib.request
 from pathlib import Path
 import pytest
-from conftest import ROOT
 
+ROOT = Path(__file__).resolve().parent.parent
 ARGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage'.split()
 
 def chromium():

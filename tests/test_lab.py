@@ -1,7 +1,7 @@
 "The explorer in a real JupyterLab, in a real Chromium: what a person sees and does."
 import json, re
 import pytest
-from browser import browser, errors, lab, open_page, run_all # noqa: F401  chkstyle: ignore
+from browser import errors, open_page, run_all
 from tiny import spots
 
 def write_notebook(path, *sources):
@@ -34,7 +34,6 @@ def until(page, now, seconds=30):
     for _ in range(10*seconds):
         if now(): return
         page.wait_for_timeout(100)
-    page.screenshot(path='test_lab.png') if not errors(page) else None
     raise AssertionError('nothing happens')
 
 def centre(locator):
