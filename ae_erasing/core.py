@@ -6,14 +6,15 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 
 # %% auto #0
 __all__ = ['FREE', 'CLASS_COLOURS', 'Recipe', 'read_numbers', 'vary', 'read_recipe', 'write_json', 'open_run', 'mean_colour',
-           'LineBar', 'bar', 'half_type', 'half_precision', 'fit', 'train_step', 'cut', 'least_belief', 'may_lie',
-           'to_batch', 'keep_mined', 'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'with_cache', 'erase_loop',
-           'save_history', 'save_step', 'step_line', 'inline', 'Mining', 'class_colour', 'tint', 'evenly',
-           'open_mining', 'read_run']
+           'LineBar', 'bar', 'teller', 'half_type', 'half_precision', 'fit', 'train_step', 'cut', 'least_belief',
+           'may_lie', 'to_batch', 'keep_mined', 'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'with_cache',
+           'erase_loop', 'save_history', 'save_step', 'step_line', 'inline', 'Mining', 'class_colour', 'tint', 'glow',
+           'evenly', 'open_mining', 'read_run']
 
 # %% ../nbs/05_core.ipynb #core-002
 import base64, csv, difflib, io, json, os, shutil, sys, time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from dataclasses import asdict, dataclass, fields
@@ -185,12 +186,12 @@ def mean_colour(
 class LineBar(Callback):
     "A bar without fastai's table, for scripts"
     order = 62
-    def __init__(self, head, every=20): self.head,self.every = head,every
+    def __init__(self, head, every=20, progress=True): self.head,self.every,self.tell = head,every,teller(progress)
     def before_fit(self): self.n,self.k = self.n_epoch*len(self.dls.train),0
     def after_batch(self):
         if not self.training: return
         self.k += 1
-        if self.k%self.every==0 or self.k==self.n: bar(self.head, self.k, self.n, f'loss {self.learn.smooth_loss.item():.3f}')
+        if self.k%self.every==0 or self.k==self.n: self.tell(self.head, self.k, self.n, f'loss {self.learn.smooth_loss.item():.3f}')
 
 def bar(
     head:str, # What is going on
@@ -203,6 +204,12 @@ def bar(
     full = round(24*k/max(n,1))
     sys.stderr.write(f'\r{head} [{"#"*full}{"."*(24-full)}] {k}/{n} {tail}   ' + ('\r\033[K' if k>=n else ''))
     sys.stderr.flush()
+
+def teller(
+    progress:bool|Callable, # True is `bar`; a function of the same arguments is called in its place
+)->Callable: # What to tell how far things are
+    "Whom to tell how far things are: a terminal, somebody else, or nobody."
+    return bar if progress is True else progress or (lambda *args: None)
 
 # %% ../nbs/05_core.ipynb #core-013
 def half_type()->torch.dtype: # bfloat16, or float16 where the GPU lacks it
@@ -240,14 +247,15 @@ def train_step(
     step:int=1, # Number of the step, which the seed depends on
     device=None, # Where to train; None is fastai's default
     weights:Path=None, # Begin from these instead of the recipe's
-    progress:bool=True, # Show a bar in a terminal
+    progress:bool|Callable=True, # Show a bar in a terminal, or tell this function: as `bar`
+    cbs:list=(), # More fastai callbacks
 )->Learner: # Trained
     "Train the classifier of one erase step."
     set_seed(recipe.seed*1000+step)
     dls = data.dls(size=recipe.size, bs=rank_bs(recipe.bs), erased=erased, min_scale=recipe.min_scale, max_side=recipe.max_side, device=device or default_device())
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
     learn = cam_learner(dls, recipe.arch, pretrained=pretrained, loss_func=recipe.loss, output_stride=recipe.output_stride, wd=recipe.wd,
-        opt_func=Adam if recipe.optimizer=='adam' else SGD, cbs=[Erasing(fill), *([LineBar(f'step {step}: training')] if progress else [])],
+        opt_func=Adam if recipe.optimizer=='adam' else SGD, cbs=[Erasing(fill), *([LineBar(f'step {step}: training', progress=progress)] if progress else []), *cbs],
         metrics=accuracy_multi if recipe.loss=='bce' else None)
     if weights: learn.model.load_state_dict(load_cam_model(weights)[0].state_dict())
     return fit(learn, recipe, f'step {step}')
@@ -332,10 +340,10 @@ def mine_step(
     step:int, # Number of the step
     fill:tuple, # Colour of erased pixels, (r,g,b) in [0,1]
     device=None, # Where to compute; None is fastai's default
-    progress:bool=True, # Show a bar in a terminal
+    progress:bool|Callable=True, # Show a bar in a terminal, or tell this function: as `bar`
 ):
     "Mine every training image with the classifier of `step`, skipping batches that are finished."
-    folder,device = regions.run/f'step_{step}',torch.device(device or default_device())
+    tell,folder,device = teller(progress),regions.run/f'step_{step}',torch.device(device or default_device())
     model,meta = load_cam_model(folder/'model.safetensors', recipe.mine_stride)
     model = model.eval().to(device, memory_format=torch.channels_last)
     erased = (lambda i: regions.erased(i, step-1)) if step>1 else None
@@ -344,7 +352,7 @@ def mine_step(
     with ThreadPoolExecutor(writers) as pool:
         for size,ids in batches:
             done += len(ids)
-            bar(f'step {step}: mining  ', done, sum(len(b) for _,b in batches)) if progress else None
+            tell(f'step {step}: mining  ', done, sum(len(b) for _,b in batches))
             if all(regions.path(i, step).exists() for i in ids): continue
             x = to_batch(data, ids, meta['stats'], erased, fill, size, recipe.max_side, device)
             with torch.autocast(device.type, enabled=device.type=='cuda'): maps,logits = class_maps(model, x, recipe.scales, recipe.flip)
@@ -407,10 +415,11 @@ def with_cache(
     max_side:int, # Larger photos are shrunk to this
     cache:bool|str|Path=True, # `out/cache`, or another folder; False is none
     verbose:bool=True, # Say why, if there can't be one
+    progress:bool|Callable=None, # Show a bar in a terminal, or tell this function: as `bar`; None does as `verbose`
 )->ImageLabels: # Reading decoded images, if possible
     "The set of a run with its images decoded once, by the first process while the others wait."
     if cache is False: return data
-    go = partial(cache_images, data, Path(out)/'cache' if cache is True else cache, max_side, tell=partial(bar, 'decoding images') if verbose else None)
+    go = partial(cache_images, data, Path(out)/'cache' if cache is True else cache, max_side, tell=partial(teller(verbose if progress is None else progress), 'decoding images'))
     try: return in_turn(go)
     except (AEError, OSError) as e:
         if verbose: print(f'  decoding images anew each time: {e}')
@@ -427,6 +436,8 @@ def erase_loop(
     fresh:bool=False, # Start over, throwing away what is in `out`
     verbose:bool=True, # A line a step, and bars in a terminal
     cache:bool|str|Path=True, # Keep decoded images in `out/cache`, or in this folder; False decodes them each time
+    progress:Callable=None, # Tell this function how far things are, in place of the bars: as `bar`
+    cbs:list=(), # More fastai callbacks, for the training of each step
     **overrides, # Any other number of the recipe
 )->'Mining': # Shows itself in a notebook: a table of the steps and a picture
     "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1)."
@@ -435,21 +446,22 @@ def erase_loop(
     recipe = vary(recipe, read_recipe, dict(steps=steps, threshold=threshold, **overrides))
     first = join(device)
     verbose = verbose and first
+    progress = (progress or verbose) if first else False
     say = print if verbose else (lambda *a, **k: None)
     if first: open_run(out, data, recipe, fresh)
     wait()
     run = read_run(out)
     todo = [t for t in range(1, recipe.steps+1) if str(t) not in run['steps']]
-    if todo: data,fill = with_cache(data, out, recipe.max_side, cache, verbose),recipe.fill or mean_colour(data)
+    if todo: data,fill = with_cache(data, out, recipe.max_side, cache, verbose, progress),recipe.fill or mean_colour(data)
     regions = Regions(out, data)
     for t in todo:
         folder,start = Path(out)/f'step_{t}',time.time()
         if not (folder/'model.safetensors').exists():
             before = Path(out)/f'step_{t-1}'/'model.safetensors' if recipe.keep_weights and t>1 else None
-            learn = train_step(data, recipe, _Erased(regions, t-1, recipe.max_side) if t>1 else None, fill, t, device, before, progress=verbose)
+            learn = train_step(data, recipe, _Erased(regions, t-1, recipe.max_side) if t>1 else None, fill, t, device, before, progress, cbs)
             if first: save_step(learn, folder)
             wait()
-        mine_step(data, recipe, regions, t, fill, device, progress=verbose)
+        mine_step(data, recipe, regions, t, fill, device, progress)
         wait()
         if first:
             run['steps'][str(t)] = dict(step_summary(data, regions, t), seconds=round(time.time()-start, 1))
@@ -565,6 +577,14 @@ def tint(
     edge[:,1:] |= mask[:,1:]!=mask[:,:-1]
     return np.where((hatch|edge)[...,None], 1, a)
 
+def glow(
+    a:np.ndarray, # A picture, float (H,W,3) in [0,1]
+    heat:np.ndarray, # Values of a map, (H,W) in [0,1]
+)->np.ndarray: # float (H,W,3) in [0,1]
+    "A picture with a heat map laid over it."
+    alpha = (.15+.6*heat)[...,None]
+    return (1-alpha)*a + alpha*plt.get_cmap('magma')(heat)[...,:3]
+
 def _views(self:Mining, i, max_side=256):
     "Pictures of an image by name, (H,W,3) in [0,1]: itself, where each step looked over what was erased, all regions, the truth if known"
     im = self.data.image(i, max_side)
@@ -574,8 +594,7 @@ def _views(self:Mining, i, max_side=256):
         gone = fit_mask(self.regions.erased(i, t-1).astype(np.uint8), a.shape[:2])[...,None]>0 if t>1 else False
         maps,_,size = self.maps(i, t)
         heat = fit_mask(enlarge(maps, size).max(0), a.shape[:2])/255
-        alpha = (.15+.6*heat)[...,None]
-        out[f'step {t}'] = (1-alpha)*np.where(gone, .5, a) + alpha*plt.get_cmap('magma')(heat)[...,:3]
+        out[f'step {t}'] = glow(np.where(gone, .5, a), heat)
     out['all regions'] = tint(im, self.mask(i))
     if (tr := self.data.truth(i)) is not None: out['truth'] = tint(im, tr)
     return out

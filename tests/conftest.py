@@ -7,6 +7,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')  # before torch: threads that wait
 os.environ.setdefault('MPLBACKEND', 'agg')
 
 import pytest
+from browser import browser, lab # chkstyle: ignore
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGS = 'slow','cuda'

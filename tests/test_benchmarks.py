@@ -64,3 +64,9 @@ def test_recipe(bench):
     text,d = bench('recipe')
     assert list(d['found'])==['classifier','segmenter'] and all(positive(f['share']) and len(f['seconds']['bare'])==2 for f in d['found'].values()) and positive(d['plan']['hours'])
     for w in ('classifier, of the bare loop', 'segmenter, of the bare loop', 'training segmenters'): assert w in text, w
+
+def test_explorer(bench):
+    text,d = bench('explorer')
+    assert list(d['median'])==['creatures'] and list(d['median']['creatures'])==['step','threshold','pseudo','difference','brush','image'] and positive(*d['median']['creatures'].values())
+    assert all(len(s)==2 for s in d['seconds']['creatures'].values())
+    for w in ('| a stroke of the brush |', '| **image**, another one |', 'asks the classifier'): assert w in text, w

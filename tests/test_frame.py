@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT/'tools'))
 from check_sync import drift
 
 KB = 1024
-modules = 'data creatures learner cam erasing core masks psl evaluation predict segment report cli voc cache ranks reproduce'.split()
+modules = 'data creatures learner cam erasing core masks psl evaluation predict segment report cli voc cache ranks reproduce explore'.split()
 notebooks = sorted(p for p in ROOT.glob('nbs/**/[!_.]*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 prose = 'md', 'py', 'ini', 'toml', 'ipynb', 'txt', 'cfg', 'yml', 'yaml', 'sh'
 each_notebook = pytest.mark.parametrize('path', notebooks, ids=lambda p: p.stem)

@@ -1,4 +1,4 @@
-"""Execute notebooks in place in a real kernel, keep their outputs (and widget state), and clean them.
+"""Execute notebooks in place in a real kernel, keep their outputs (of widgets, their pictures), and clean them.
 Cells with a skip flag (`tst_flags` of pyproject.toml) keep the outputs that they have. A notebook is written only when all of it ran."""
 import argparse, os, re, sys, time
 from pathlib import Path
@@ -30,12 +30,20 @@ class Client(NotebookClient):
         return await super().async_execute_cell(cell, cell_index, **kwargs)
     execute_cell = run_sync(async_execute_cell)
 
+def without_widgets(nb):
+    "Drop the state of widgets, and widgets that have a picture beside them for pages without a kernel: without one they are dead."
+    nb.metadata.pop('widgets', None)
+    for c in nb.cells:
+        for o in c.get('outputs', []):
+            if len(o.get('data', {}))>1: o.data.pop('application/vnd.jupyter.widget-view+json', None)
+
 def run(path, skip, timeout):
     "Execute the notebook at `path`, and write it when it ran to the end."
     nb = nbformat.read(path, 4)
     client = Client(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'], resources={'metadata':{'path':str(path.parent)}})
     client.skip = skip
     client.execute()
+    without_widgets(nb)
     part = path.with_suffix('.part')
     nbformat.write(nb, part)
     part.replace(path)

@@ -1,0 +1,135 @@
+"The explorer in a real JupyterLab, in a real Chromium: what a person sees and does."
+import json, re
+import pytest
+from browser import errors, open_page, run_all
+from tiny import spots
+
+def write_notebook(path, *sources):
+    cells = [dict(cell_type='code', id=f'c{n}', metadata={}, source=s, outputs=[], execution_count=None) for n,s in enumerate(sources)]
+    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', language='python', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
+
+@pytest.fixture(scope='module')
+def page(lab, browser):
+    "A notebook with the explorer over a small run"
+    spots(lab.root)
+    write_notebook(lab.root/'look.ipynb', 'from ae_erasing.explore import Explorer', 'ex = Explorer("run")\nex')
+    page = open_page(browser, lab, 'look.ipynb', height=1200)
+    assert run_all(page)==[]
+    brush(page).wait_for()
+    yield page
+    page.close()
+
+def picture(page): return page.locator('.jp-OutputArea .widget-image').first.get_attribute('src')
+def brush(page): return page.locator('.ae-brush canvas')
+def painted(page): return brush(page).evaluate('c => c.toDataURL()')
+def caption(page): return page.locator('.widget-html-content', has_text=re.compile(r'\(\d+ of \d+\)')).inner_text()
+def bars(page): return page.locator('.widget-html-content', has_text='believes in').inner_text()
+def belief(page): return float(re.search(r'believes in\s+\w+\s+([\d.]+)', bars(page))[1])
+def control(page, name): return page.locator('.widget-inline-hbox', has=page.locator('.widget-label', has_text=re.compile(f'^{name}$')))
+def readout(page, name): return control(page, name).locator('.widget-readout').inner_text()
+def press(page, name): page.locator('button.jupyter-button', has_text=name).click()
+
+def until(page, now, seconds=30):
+    "Wait until something is so"
+    for _ in range(10*seconds):
+        if now(): return
+        page.wait_for_timeout(100)
+    raise AssertionError('nothing happens')
+
+def centre(locator):
+    b = locator.bounding_box()
+    return b['x']+b['width']/2,b['y']+b['height']/2
+
+def drag(page, a, b):
+    page.mouse.move(*a)
+    page.mouse.down()
+    page.mouse.move(*b, steps=12)
+    page.mouse.up()
+
+def test_the_step_slider_by_keyboard(page):
+    old,handle = picture(page),control(page, 'step').locator('.noUi-handle')
+    handle.focus()
+    page.keyboard.press('ArrowRight')
+    until(page, lambda: picture(page)!=old and 'Where step 2 looked' in caption(page) and 'classifier of step 2' in bars(page))
+    assert readout(page, 'step')=='2'
+    handle.focus()
+    page.keyboard.press('ArrowLeft')
+    until(page, lambda: 'Where step 1 looked' in caption(page))
+
+def test_the_threshold_slider_by_mouse(page):
+    control(page, 'show').locator('select').select_option('regions')
+    until(page, lambda: 'Regions of steps' in caption(page))
+    mined = lambda: float(re.search(r'Mined: ([\d.]+)%', caption(page))[1])
+    old,share = picture(page),mined()
+    x,y = centre(control(page, 'threshold').locator('.noUi-handle'))
+    drag(page, (x,y), (x-40,y))
+    until(page, lambda: picture(page)!=old and mined()>share)
+    assert float(readout(page, 'threshold'))<.5 and 'later steps would have seen other images' in caption(page)
+
+def test_the_brush_by_mouse_and_keyboard(page):
+    until(page, lambda: belief(page)>.8)
+    old = painted(page)
+    x,y = centre(brush(page))
+    control(page, 'brush size').locator('.noUi-handle').focus()
+    for _ in range(10): page.keyboard.press('ArrowRight')
+    until(page, lambda: readout(page, 'brush size')=='0.16')
+    for dy in (-80, -40, 0, 40): drag(page, (x-110, y+dy), (x+90, y+dy))
+    until(page, lambda: belief(page)<.5)
+    assert painted(page)!=old
+    before = painted(page)
+    press(page, 'undo')
+    until(page, lambda: painted(page)!=before)
+    press(page, 'clear')
+    until(page, lambda: painted(page)==old and belief(page)>.8)
+    brush(page).focus()
+    for _ in range(2): page.keyboard.press('ArrowUp')
+    page.keyboard.press(' ')
+    until(page, lambda: re.search('[1-9]% of the image is erased', bars(page)))
+    press(page, 'clear')
+    until(page, lambda: belief(page)>.8)
+    press(page, 'erase box')
+    until(page, lambda: '9% of the image is erased' in bars(page))
+    press(page, 'clear')
+
+def test_another_image(page):
+    old,name = picture(page),caption(page).split()[0]
+    control(page, 'image').locator('.noUi-handle').focus()
+    page.keyboard.press('ArrowRight')
+    until(page, lambda: picture(page)!=old and caption(page).split()[0]!=name)
+    control(page, 'find').locator('input').fill('p07')
+    page.keyboard.press('Enter')
+    until(page, lambda: caption(page).startswith('p07'))
+
+def test_the_animation(page):
+    control(page, 'show').locator('select').select_option('heat map')
+    until(page, lambda: 'Where step 1 looked' in caption(page))
+    old = picture(page)
+    page.locator('.widget-play button').first.click()
+    until(page, lambda: 'Where step 2 looked' in caption(page) and picture(page)!=old and readout(page, 'step')=='2')
+
+def test_training_by_a_button(lab, browser):
+    "Progress is seen while it trains, Stop stops, and the notebook stays free"
+    write_notebook(lab.root/'train.ipynb', 'from ae_erasing.explore import TrainPanel\nfrom ae_erasing.creatures import creatures',
+        'panel = TrainPanel(creatures(n=64, n_valid=0, size=32), "trained", size=32, mine_size=32, bs=4, epochs=40, steps=1)\npanel', 'print("free", 1+1)')
+    page = open_page(browser, lab, 'train.ipynb')
+    assert run_all(page)==[]
+    press(page, 'Start')
+    note = page.locator('.widget-html-content', has_text='step 1: training')
+    note.wait_for()
+    until(page, lambda: re.search(r'epoch [3-9]\d* of 40, loss \d', note.inner_text()) and page.locator('.widget-html-content table tr').count()>2)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    until(page, lambda: 'free 2' in page.locator('.jp-OutputArea').last.inner_text())
+    press(page, 'Stop')
+    page.locator('.widget-html-content', has_text='carries on').wait_for()
+    assert errors(page)==[] and not list(lab.root.glob('trained/step_1/model.safetensors'))
+    page.close()
+
+def test_a_page_by_the_menu(lab, browser):
+    "As a person would: the Run menu, on a lesson"
+    page = open_page(browser, lab, 'nbs/08_evaluation.ipynb')
+    page.locator('#jp-main-statusbar').get_by_text('| Idle').first.wait_for()
+    page.locator('.lm-MenuBar-itemLabel', has_text='Run').first.click()
+    page.locator('.lm-Menu-itemLabel', has_text='Run All Cells').first.click()
+    page.locator('.jp-CodeCell').last.locator('.jp-InputPrompt', has_text=re.compile(r'\[\d+\]:')).wait_for()
+    assert errors(page)==[]
+    page.close()
