@@ -11,6 +11,7 @@ extensions = ['myst_nb', 'sphinx_copybutton']
 source_suffix = {'.ipynb':'myst-nb', '.md':'myst-nb'}
 exclude_patterns = ['pages.json']
 add_module_names = False
+smartquotes = False  # `--option` and quoted values are meant as they stand
 python_maximum_signature_line_length = 100
 toc_object_entries_show_parents = 'hide'
 

@@ -48,7 +48,10 @@ class Module:
             if isinstance(node, ast.ClassDef): self.defs.update({f'{node.name}.{o.name}':o for o in node.body if isinstance(o, ast.FunctionDef) and o.name[0]!='_'})
         self.defs = {k:v for k,v in self.defs.items() if k.split('.')[0] in self.public and not k.split('.')[-1].startswith('_')}
     def assigned(self, node):
-        targets = [(t, v) for t in node.targets for t,v in (zip(t.elts, node.value.elts) if isinstance(t, ast.Tuple) and isinstance(node.value, ast.Tuple) else [(t, node.value)])]
+        targets = []
+        for t in node.targets:
+            if not isinstance(t, ast.Tuple): targets.append((t, node.value))
+            else: targets += zip(t.elts, node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]*len(t.elts))
         for t,v in targets:
             if isinstance(t, ast.Name) and t.id=='__all__': self.public = set(ast.literal_eval(v))
             elif isinstance(t, (ast.Name, ast.Attribute)): self.defs[ast.unparse(t)] = v
@@ -244,13 +247,15 @@ def all_results():
 
 # --- laying out, building, checking
 
+def source_of(p): return next(n for n in library if stem(n)==Path(p).stem) if p.startswith('ae_erasing/') else p  # modules are made of notebooks
+
 def stage(folder):
     "Lay out the sources of the site in `folder`; files that need no change keep their time, so that Sphinx leaves their pages alone."
     files = {f'{pages[p]}.ipynb':notebook(p) for p in ['nbs/index.ipynb', *course, *library]}
     files |= {f'{pages[p]}.md':prose(read(p), p) for p in own} | {'changelog.md':prose(read('CHANGELOG.md'), 'CHANGELOG.md')}
     files |= {f'api/{m}.md':reference(mods[m]) for m in modules}
     files['results.md'] += '\n\n' + all_results() + '\n'
-    files['pages.json'] = json.dumps({v:k for k,v in pages.items()})
+    files['pages.json'] = json.dumps({v:source_of(k) for k,v in pages.items()})
     for name,src in files.items():
         f = folder/name
         if f.exists() and f.read_text(encoding='utf-8')==src: continue
@@ -292,8 +297,8 @@ def problems(site):
 def build(out, folder):
     "Lay out, build, check; what is wrong, one line each."
     from sphinx.cmd.build import main as sphinx
-    stage(folder)
-    if sphinx(['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(root/'docs'), '-d', str(folder.with_name(folder.name+'_trees')), str(folder), str(out)]): return ['Sphinx warned or failed: see above']
+    stage(folder/'pages')
+    if sphinx(['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(root/'docs'), '-d', str(folder/'trees'), str(folder/'pages'), str(out)]): return ['Sphinx warned or failed: see above']
     return problems(out)
 
 if __name__=='__main__':
