@@ -1,6 +1,7 @@
 "Sphinx's settings for the site that tools/docs.py builds."
 import json, runpy
 from pathlib import Path
+from docutils import nodes
 
 here = Path(__file__).parent
 about = runpy.run_path(str(here.parent/'ae_erasing/_modidx.py'))['d']['settings']
@@ -25,7 +26,7 @@ html_theme = 'sphinx_book_theme'
 html_title = 'ae_erasing'
 html_baseurl = about['doc_host']+about['doc_baseurl']+'/'
 html_static_path = ['_static']
-html_css_files = ['site.css']
+html_css_files,html_js_files = ['site.css'],['site.js']
 html_favicon = '_static/logo.svg'
 html_copy_source = False
 html_context = dict(default_mode='auto')
@@ -48,4 +49,11 @@ def true_path(app, pagename, templatename, context, doctree):
             fix(b.get('buttons', []))
     fix(context.get('header_buttons', []))
 
-def setup(app): app.connect('html-page-context', true_path, priority=900)
+def dashes(app, doctree):
+    "Sphinx sets ` -- ` between a parameter and what it means, and leaves the dash to smart quotes, which we don't want"
+    for n in list(doctree.findall(nodes.Text)):
+        if n==' -- ': n.parent.replace(n, nodes.Text(' – '))
+
+def setup(app):
+    app.connect('html-page-context', true_path, priority=900)
+    app.connect('doctree-read', dashes)

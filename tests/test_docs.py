@@ -174,4 +174,5 @@ def test_citation():
     version = re.search(r'__version__ = "(.*)"', (ROOT/'ae_erasing/__init__.py').read_text())[1]
     assert str(cff['version'])==version and cff['license']=='Apache-2.0' and cff['repository-code']==git and cff['url'].rstrip('/')==docs.site_url
     assert {'cff-version', 'message', 'title', 'authors'}<=cff.keys() and 'Adversarial Erasing' in cff['preferred-citation']['title']
-    assert cff['preferred-citation']['title'] in (ROOT/'docs/05_citing.md').read_text()
+    page = (ROOT/'docs/05_citing.md').read_text()
+    assert cff['preferred-citation']['title'] in page and f'version = {{{version}}}' in page and f'{{{git}}}' in page

@@ -158,6 +158,7 @@ def plain(s, module):
     bits = re.split(r'(`[^`]+`)', s or '')
     return ''.join(prose(b, '', module) if b[:1]=='`' and len(b)>2 else re.sub(r'([\\*_\[\]<>$#|~])', r'\\\1', b) for b in bits)
 
+def kind_of(node): return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ast.unparse(node)
 def arguments(node): return [*node.posonlyargs, *node.args, *filter(None, [node.vararg]), *node.kwonlyargs, *filter(None, [node.kwarg])]
 
 def shown_default(node):
@@ -184,10 +185,10 @@ def function(mod, name, node, method):
     for a in own:
         said = helps.get(a.arg) or (mod.comment(a) if last[a.lineno]==a.arg and a.lineno!=node.body[0].lineno else '')
         if said: fields.append(f':param {a.arg}: {plain(said, mod.name)}')
-        if said and a.annotation: fields.append(f':type {a.arg}: {ast.unparse(a.annotation)}')
+        if said and a.annotation: fields.append(f':type {a.arg}: {kind_of(a.annotation)}')
     r = node.returns
     if r and (said := mod.comment(r)) and r.lineno!=node.body[0].lineno: fields.append(f':returns: {plain(said, mod.name)}')
-    if r: fields.append(f':rtype: {ast.unparse(r)}')
+    if r: fields.append(f':rtype: {kind_of(r)}')
     return f'{name}({ast.unparse(args)})',fields
 
 def dataclass_fields(mod, node):
@@ -195,7 +196,7 @@ def dataclass_fields(mod, node):
     for o in node.body:
         if not isinstance(o, ast.AnnAssign): continue
         default = f' Default {plain(f"`{ast.unparse(o.value)}`", None)}.' if o.value else ''
-        out += [f':param {o.target.id}: {plain(mod.comment(o), mod.name)}{"." if default and mod.comment(o)[-1:] not in ".?!" else ""}{default}', f':type {o.target.id}: {ast.unparse(o.annotation)}']
+        out += [f':param {o.target.id}: {plain(mod.comment(o), mod.name)}{"." if default and mod.comment(o)[-1:] not in ".?!" else ""}{default}', f':type {o.target.id}: {kind_of(o.annotation)}']
     return out
 
 def entry(mod, name, node, fence='```'):

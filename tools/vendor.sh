@@ -14,6 +14,9 @@ cp "$js/mathjax/es5/tex-mml-chtml.js" "$new/mathjax/"
 cp -r "$js/mathjax/es5/output/chtml/fonts" "$new/mathjax/output/chtml/"
 cp -r "$js/mathjax/es5/input/tex" "$new/mathjax/input/"
 cp "$js/requirejs/require.js" "$new/"
-cp "$js/@jupyter-widgets/html-manager/dist/embed-amd.js" "$js/@jupyter-widgets/html-manager/dist/"*.woff* "$new/@jupyter-widgets/html-manager/dist/"
+# The icons' fonts are asked for beside the script, not beside the page
+echo 'requirejs.config({baseUrl: new URL(".", document.currentScript.src).href});' >> "$new/require.js"
+cp "$js/@jupyter-widgets/html-manager/dist/embed-amd.js" "$new/@jupyter-widgets/html-manager/dist/"
+for d in . html-manager/dist; do cp "$js/@jupyter-widgets/html-manager/dist/"*.woff* "$new/@jupyter-widgets/$d"; done
 rm -rf "$to"
 mv "$new" "$to"
