@@ -1,6 +1,5 @@
 "The site, built once for all tests that look at it, whichever process they run in."
 import fcntl, os, subprocess, sys
-from pathlib import Path
 from types import SimpleNamespace
 import pytest
 from conftest import ROOT

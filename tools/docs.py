@@ -1,6 +1,6 @@
 """Build the site: `make docs`. The notebooks, a reference of each module, the results and the pages of docs/ are laid out in _proc_sphinx, Sphinx makes _site of them,
 and every link is followed. Nothing is run for it, neither notebooks nor the package: what is stored is shown, and the reference is read from the sources."""
-import argparse, ast, copy, html, json, os, posixpath, re, runpy, sys, tokenize
+import argparse, ast, copy, json, os, posixpath, re, runpy, sys, tokenize
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
