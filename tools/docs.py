@@ -76,16 +76,17 @@ def full_name(code, module=None):
     telling = m[3] or re.search(r'[A-Z_.]', m[2])  # a plain word such as `fit` may mean many things
     if telling and len(owners.get(m[2], ()))==1: return f'ae_erasing.{owners[m[2]][0]}.{m[2]}'
 
-def target(url, folder):
-    "Where a link of a file in `folder` leads on the site."
-    if m := re.match(rf'{re.escape(about["git_url"])}/(?:blob|tree)/{about["branch"]}/(.*)', url): url,folder = '/'+m[1],''
+def target(url, path):
+    "Where a link in the file `path` leads on the site."
+    folder = posixpath.dirname(path)
+    if m := re.match(rf'{re.escape(about["git_url"])}/(?:blob|tree)/{about["branch"]}/(.*)', url): url = '/'+m[1]
     elif re.match(r'[a-z]+:|#', url): return url
     path,_,anchor = url.partition('#')
     rel = posixpath.normpath(path.lstrip('/') if path[0]=='/' else posixpath.join(folder, path))
     if rel in results: return f'/results.md#{result_name(rel)}'
     if rel=='benchmarks/results': return '/results.md'
     if rel in pages: return f'/{pages[rel]}{".ipynb" if rel.endswith(".ipynb") else ".md"}' + (f'#{anchor.lower()}' if anchor else '')
-    if not (root/rel).exists(): sys.exit(f'{folder}: a link leads to {url}, which is not there')
+    if not (root/rel).exists(): sys.exit(f'{path}: a link leads to {url}, which is not there')
     return f'{repo}/{rel}'
 
 part = re.compile(r'''^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ ]*$ | ^\#[ #].*?$ | ``.+?`` | \{[\w:]+\}`[^`]+`
@@ -96,7 +97,7 @@ def prose(src, path, module=None):
     def fix(m):
         if m['url']:
             if m['words'].startswith('![') and 'colab.research' in m['url']: return f'[Open this page in Colab]({m["url"]})'  # a badge would have to be fetched
-            return m[0].replace(f']({m["url"]})', f']({target(m["url"], posixpath.dirname(path))})')
+            return m[0].replace(f']({m["url"]})', f']({target(m["url"], path)})')
         name = m['code'] and full_name(m['code'], module)
         if name: return f'{{py:obj}}`{m["code"]} <{name}>`'
         return f'[{m[0]}](/api/{m["code"][11:]}.md)' if m['code'] and m['code'].startswith('ae_erasing.') and m['code'][11:] in mods else m[0]

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 to=docs/_static/vendor
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-npm install --prefix "$tmp" --no-save --no-audit --no-fund --ignore-scripts --loglevel=error mathjax@3 @jupyter-widgets/html-manager@1.0 requirejs@2
+npm install --prefix "$tmp" --no-save --prefer-offline --no-audit --no-fund --ignore-scripts --loglevel=error mathjax@3 @jupyter-widgets/html-manager@1.0 requirejs@2
 js=$tmp/node_modules
 new=$tmp/vendor
 mkdir -p "$new/mathjax/output/chtml" "$new/mathjax/input" "$new/@jupyter-widgets/html-manager/dist"
