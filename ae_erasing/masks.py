@@ -113,6 +113,7 @@ def refine_mask(
     by:str='par', # "par" for `cam.refine`, "crf" for `cam.dense_crf`
     keep:float=0., # Pixels whose best label has a smaller share than this become unsure
     side:int=128, # Work at about this many pixels squared, if the picture has more; None is its own size
+    background:float=.52, # Share of the background where the mask is unsure; the labels share the rest
     **kwargs, # Passed to the refiner, in place of the numbers above
 )->np.ndarray: # uint8 (H,W) of 0, the labels' values and, with `keep`, 255
     "Move a mask's borders to where colours change, and settle what is unsure."
@@ -121,7 +122,8 @@ def refine_mask(
     values = np.array([0, *(sorted(set(np.unique(mask).tolist())-{0,IGNORE}) if labels is None else (k+1 for k in labels))], np.uint8)
     size = im.size if side is None or mask.size<=side*side else view_size(im.size, side)
     layers = torch.from_numpy(mask[None]==values[:,None,None]).float()
-    layers = torch.where(layers.sum(0)>0, layers, 1/len(values))
+    unsure = torch.tensor([background, *[(1-background)/(len(values)-1)]*(len(values)-1)]) if len(values)>1 else torch.ones(1)
+    layers = torch.where(layers.sum(0)>0, layers, unsure[:,None,None])
     layers = F.interpolate(layers[None], size[::-1], mode='bilinear', align_corners=False, antialias=True)
     picture = torch.from_numpy(np.array(im.convert('RGB').resize(size, Image.Resampling.BILINEAR))).permute(2,0,1)[None].float()/255
     probs = REFINERS[by](layers, picture, **_FOR_MASKS[by]|kwargs)

@@ -120,7 +120,7 @@ def exported(src, shown):
     meta = {} if shown else dict(tags=['hide-input'], mystnb=dict(code_prompt_show=f'Code: {", ".join(names)}', code_prompt_hide=f'Code: {", ".join(names)}'))
     return [markdown(f'<div class="anchors">{spans}</div>')] if spans else [], meta
 
-def code_cell(c, heading):
+def code_cell(c):
     "The cells that the site shows of the code cell `c`."
     src = text(c['source'])
     flags = {k:v.strip() for k,v in re.findall(r'^#\|\s*([\w-]+):?(.*)$', src, re.M)}
@@ -130,7 +130,7 @@ def code_cell(c, heading):
     if meta is None: return []
     if flags.get('eval')=='false' and 'install' in src: meta = dict(tags=['hide-input'], mystnb=dict(code_prompt_show='Installs the package where it is missing', code_prompt_hide='Installs the package where it is missing'))
     tags = meta.get('tags', []) + ['remove-input']*(flags.get('echo')=='false') + ['remove-output']*(flags.get('output')=='false')
-    alt = flags.get('fig-alt') or flags.get('fig-cap') or f'Picture that the code above draws, in the section “{heading}”'
+    alt = flags.get('fig-alt') or flags.get('fig-cap') or ''  # `problems` tells of a picture without
     meta = {**meta, 'tags':tags, 'mystnb':{**meta.get('mystnb', {}), 'image':dict(alt=alt)}}
     outputs = [o for o in c['outputs'] if o.get('name')!='stderr']
     return [*before, dict(cell_type='code', metadata=meta, source=src, outputs=outputs, execution_count=None)] if src or outputs else []
@@ -139,14 +139,13 @@ def notebook(path):
     "The notebook at `path` as the site shows it."
     nb = json.loads(read(path))
     module = stem(path) if path in library else None
-    cells,heading = [],''
+    cells = []
     for c in nb['cells']:
         src = text(c['source'])
         if c['cell_type']=='markdown':
-            heading = (re.findall(r'^#+ +(.*)', re.sub(r'^```.*?^```', '', src, flags=re.M|re.S), re.M) or [heading])[-1]
             cells.append(markdown(prose(src, path, module).strip()))
             if len(cells)==1 and module in mods: cells.append(markdown(f'{{.also}}\nThe module that this page makes is [`ae_erasing.{module}`](/api/{module}.md): all its names on one page.'))
-        elif c['cell_type']=='code': cells += code_cell(c, heading)
+        elif c['cell_type']=='code': cells += code_cell(c)
     if path=='nbs/index.ipynb': cells.append(markdown(contents()))
     for i,c in enumerate(cells): c['id'] = f'cell-{i}'
     meta = {**nb['metadata'], 'language_info':dict(name='python', pygments_lexer='ipython3')}

@@ -12,7 +12,7 @@ from ae_erasing.core import Mining, class_colour, open_run, read_recipe
 from ae_erasing.data import ImageLabels, get_data
 from ae_erasing.erasing import Regions
 from ae_erasing.evaluation import ConfusionMatrix, scores
-from ae_erasing.explore import *
+from ae_erasing.report import *
 from ae_erasing.masks import image_mask, save_mask, score_run, write_masks
 from conftest import fails
 
