@@ -6,7 +6,7 @@ bin := $(venv)/bin
 py := $(bin)/python
 pip := PYTHONWARNINGS=ignore $(py) -m pip --disable-pip-version-check install -q
 
-.PHONY: help demo test lab bench sync colab clean
+.PHONY: help demo test lab docs bench sync colab clean
 help: ## This list
 	@echo "make TARGET [PYTHON=python3] [ARGS='...']"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1	\2/p' Makefile
@@ -19,6 +19,9 @@ test: $(venv)/.dev ## Are notebooks, modules and README in step; run every noteb
 
 lab: $(venv)/.lab ## Open the notebooks in JupyterLab
 	$(py) -m jupyterlab --ServerApp.root_dir="$(CURDIR)/nbs" $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
+
+docs: $(venv)/.docs ## The site, into _site; open _site/index.html
+	$(py) tools/docs.py $(ARGS)
 
 bench: $(venv)/.offline ## The quality tables of benchmarks/results
 	$(py) benchmarks/quality.py $(ARGS)

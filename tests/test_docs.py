@@ -1,0 +1,178 @@
+"The site as files: are all pages there, do all links lead somewhere, does it say what the sources say?"
+import html, importlib, inspect, json, re, runpy, sys
+import pytest
+from fastcore.docments import docments
+from conftest import ROOT
+from docsite import page, site  # chkstyle: ignore
+
+sys.path.insert(0, str(ROOT/'tools'))
+import docs
+
+KB,MB = 1024,1024**2
+git = 'https://github.com/ae-erasing/ae_erasing'
+notebooks = [p for p in docs.pages if p.endswith('.ipynb')]
+
+def text(s): return s if isinstance(s, str) else ''.join(s)
+def words(s): return ' '.join(html.unescape(re.sub(r'<[^>]+>', '', s)).split())
+def cells(p): return json.loads((ROOT/p).read_text(encoding='utf-8'))['cells']
+
+def test_builds_without_a_word(site):
+    "No warning of Sphinx, no broken link, no picture without alt text; and nothing is left in the checkout."
+    assert site.ok, site.said
+    assert site.said.count('\n')==1 and 'pages: open' in site.said
+    assert docs.problems(site.folder)==[]
+    assert not site.left
+
+def test_problems_are_seen(tmp_path):
+    (tmp_path/'sub').mkdir()
+    (tmp_path/'index.html').write_text('''<p id="here"></p><a href="#here">ok</a><a href="sub/b.html#there">ok</a><a href="https://example.org/a?b#c">ok</a><a href="sub/">ok</a>
+<a href="#nowhere">1</a><a href="sub/b.html#here">2</a><a href="c.html">3</a><a href="https://example">4</a><img src="a.png" alt="a">''')
+    (tmp_path/'sub/index.html').write_text('<img src="../sub/b.html"><img src="../sub/b.html" alt=" ">')
+    (tmp_path/'sub/b.html').write_text('<span id="there"></span>')
+    said = '\n'.join(docs.problems(tmp_path))
+    assert said.count('\n')==6 and said.count('picture without alt')==2
+    for o in ('#nowhere leads to no place', 'b.html#here leads to no place', 'c.html leads nowhere', 'odd link https://example', 'a.png leads nowhere'): assert f'index.html: {o}' in said or o in said
+
+# --- pages
+
+def navigation(site):
+    "The groups of the side bar with the pages in them"
+    nav = re.search(r'<nav class="bd-links.*?</nav>', page(site, 'index'), re.S)[0]
+    parts = re.split(r'<p[^>]*class="caption"[^>]*>(.*?)</p>', nav, flags=re.S)[1:]
+    return {words(k):[h.removesuffix('.html') for h in re.findall(r'href="([^"]+)"', v)] for k,v in zip(parts[::2], parts[1::2])}
+
+def test_navigation(site):
+    "All notebooks, modules and pages of docs/, found and not listed, in order of their numbers."
+    nav = navigation(site)
+    assert list(nav)==['Start', 'Course', 'Library', 'Reference', 'More'] and nav['Start']==['#']
+    number = lambda d: [re.sub(r'^\d+\w?_', '', p.stem) for p in sorted((ROOT/d).glob('[0-9]*')) if p.suffix in ('.ipynb', '.md')]
+    assert nav['Course']==[f'tutorials/{s}' for s in number('nbs/tutorials')]
+    assert nav['Library']==number('nbs')
+    made = {p.stem for p in ROOT.glob('ae_erasing/*.py') if p.stem[0]!='_'}
+    assert nav['Reference']==[f'api/{s}' for s in number('nbs') if s in made]+['genindex'] and len(nav['Reference'])==len(made)+1
+    assert nav['More']==[*number('docs'), 'changelog']
+
+@pytest.mark.parametrize('path', notebooks)
+def test_notebook_page(site, path):
+    "Title and subtitle, no cell that is hidden or makes imports, no flag, and fig-alt as alt."
+    src,raw = page(site, docs.pages[path]),[text(c['source']) for c in cells(path)]
+    title,sub = re.match(r'# (.*)\n+> (.*)', next(s for s in raw if s.startswith('# '))).groups()
+    assert title.replace('`', '') in words(re.search(r'<h1>.*?</h1>', src, re.S)[0])
+    assert '#|' not in words(src)
+    shown = words(src).replace(' ', '')
+    for s in raw:
+        if re.search(r'^#\|\s*hide\b', s, re.M): assert ''.join(re.sub(r'^#\|.*', '', s, flags=re.M).split())[:400] not in shown or len(s)<40
+    alts = [m[1].strip() for c in cells(path) if c['cell_type']=='code' for m in [re.search(r'^#\|\s*fig-alt:(.*)$', text(c['source']), re.M)] if m and any(k.startswith('image/') for o in c['outputs'] for k in o.get('data', {}))]
+    had = [html.unescape(a) for a in re.findall(r'<img[^>]*alt="([^"]*)"', src)]
+    assert [a for a in alts if a not in had]==[]
+
+def buttons(src): return re.findall(r'<a href="([^"]+)"[^>]*class="btn', src.replace('\n', ' ')) + re.findall(r'<a\s+href="(https://colab[^"]+)"', src)
+
+@pytest.mark.parametrize('path', docs.pages)
+def test_buttons(site, path):
+    "Colab opens the very notebook; source and edit lead to the file that a page is made of."
+    urls = buttons(page(site, docs.pages[path]))
+    src = docs.source_of(path)
+    assert (ROOT/src).is_file() and not src.endswith('.py')
+    assert f'{git}/blob/main/{src}' in urls and f'{git}/edit/main/{src}' in urls
+    colab = f'https://colab.research.google.com/github/ae-erasing/ae_erasing/blob/main/{path}'
+    assert {u for u in urls if 'colab' in u}==({colab} if path.endswith('.ipynb') else set())
+
+def test_links_stay_on_the_site(site):
+    "What is a link to a notebook or a file of results in the sources is one to a page here."
+    for p in docs.pages.values():
+        body = re.search(r'<article class="bd-article".*?</article>', page(site, p), re.S)[0]
+        off = [h for h in re.findall(r'href="([^"]+)"', body) if '.ipynb' in h and 'colab.research' not in h or f'{git}/tree/main/benchmarks' in h]
+        assert off==[], p
+    assert 'href="core.html"' in page(site, 'index') and 'href="../ranks.html"' in page(site, 'tutorials/voc')
+
+def test_links_of_the_readme(site):
+    "Files of the checkout, or pages of the site."
+    links = re.findall(r'\]\(([^)\s]+)\)|src="([^"]+)"', (ROOT/'README.md').read_text())
+    for l in filter(None, sum(links, ())):
+        if l.startswith(docs.site_url): assert (site.folder/(l[len(docs.site_url)+1:] or 'index.html')).exists(), l
+        elif l.startswith(f'{git}/'): assert (ROOT/l.split('/main/', 1)[1]).exists(), l
+        elif not re.match(r'https?://', l): assert (ROOT/l.partition('#')[0]).exists(), l
+
+def test_budget(site):
+    sizes = {p.relative_to(site.folder).as_posix():p.stat().st_size for p in site.folder.rglob('*') if p.is_file() and 'vendor' not in p.parts}
+    assert sum(sizes.values())<25*MB
+    assert {k:v for k,v in sizes.items() if k.endswith('.html') and v>800*KB}=={}
+
+# --- reference
+
+@pytest.mark.parametrize('module', docs.modules)
+def test_reference(site, module):
+    "Every public name has an entry, with what the package itself says of it and of its parameters; and a place on its page, where `nbdev.doc` leads."
+    src,mod = page(site, f'api/{module}'),importlib.import_module(f'ae_erasing.{module}')
+    said = words(src)
+    plain = lambda s: words(html.escape(s.replace('`', '')))
+    mine = [n for n in mod.__all__ if (getattr(getattr(mod, n), '__module__', None) or mod.__name__)==mod.__name__]
+    assert mine and [n for n in mine if f'id="ae_erasing.{module}.{n}"' not in src]==[]
+    for n in mine:
+        o = getattr(mod, n)
+        if not (inspect.isfunction(o) or inspect.isclass(o)): continue
+        if o.__doc__ and not o.__doc__.startswith(f'{n}('): assert plain(o.__doc__.split('\n')[0]) in said, n
+        if module=='cli': continue # Typer keeps what parameters mean
+        for k,v in docments(o).items():
+            if v: assert plain(v) in said, f'{n}: {k}'
+
+def test_places_of_nbdev_doc(site):
+    idx = runpy.run_path(str(ROOT/'ae_erasing/_modidx.py'))['d']['syms']
+    hrefs = [href for syms in idx.values() for name,(href,_) in syms.items() if not any(o[0]=='_' for o in name.split('.'))]
+    read = {}
+    lost = []
+    for h in hrefs:
+        p,_,a = h.partition('#')
+        if p not in read: read[p] = docs.Page(site.folder/p).ids
+        if a not in read[p]: lost.append(h)
+    assert len(hrefs)>300 and lost==[]
+
+def test_names_in_prose():
+    assert docs.full_name('erase_loop')==docs.full_name('ae_erasing.core.erase_loop')==docs.full_name('core.erase_loop(data, out)')=='ae_erasing.core.erase_loop'
+    assert docs.full_name('Mining.plot')=='ae_erasing.core.Mining.plot'
+    assert docs.full_name('fit') is None and docs.full_name('fit', 'core')=='ae_erasing.core.fit' # may be anybody's, or is the page's own
+    assert docs.full_name('unpack()') is None and docs.full_name('erasing.unpack')=='ae_erasing.erasing.unpack' # two modules have it
+    assert docs.full_name('learn.fit') is docs.full_name('a b') is docs.full_name('--refine') is None
+    src = 'Call `erase_loop`.\n\n# Heading with `erase_loop`\n\n```python\nx = `erase_loop`\n```\n\n[`erase_loop`](05_core.ipynb#The-loop) and [r](../benchmarks/results) and [c](../CHANGELOG.md) and [l](../LICENSE)'
+    assert docs.prose(src, 'nbs/index.ipynb')==(src.replace('Call `erase_loop`', 'Call {py:obj}`erase_loop <ae_erasing.core.erase_loop>`').replace('05_core.ipynb#The-loop', '/core.ipynb#the-loop')
+        .replace('../benchmarks/results', '/results.md').replace('../CHANGELOG.md', '/changelog.md').replace('../LICENSE', f'{git}/blob/main/LICENSE'))
+    with pytest.raises(SystemExit, match='which is not there'): docs.prose('[x](99_no.ipynb)', 'nbs/index.ipynb')
+
+# --- results, messages, versions
+
+def test_results(site):
+    "Every file, with all its tables, its command, machine and date."
+    src = page(site, 'results')
+    said,tables = words(src),0
+    for p in sorted(ROOT.glob('benchmarks/results/*.md')):
+        raw = p.read_text()
+        assert f'id="results-{p.stem}"' in src
+        lines = raw.strip().split('\n')
+        assert lines[0].lstrip('# ') in said, p.name
+        if not lines[-1].startswith('|'): assert lines[-1] in said, f'{p.name}: machine and date'
+        for c in re.findall(r'^`(python .*?)`$', raw, re.M): assert c in said, f'{p.name}: {c}'
+        tables += len(re.findall(r'^\|[-| :]+\|$', raw, re.M))
+        rows = [l for l in lines if l.startswith('|') and not re.match(r'^\|[-| :]+\|$', l)]
+        for r in rows: assert all(words(re.sub(r'[`*]', '', c)) in said for c in r.strip('|').split('|')), f'{p.name}: {r}'
+    assert tables and src.count('<table')==tables
+
+def quoted(): return re.findall(r'^`([^`\n]+)`\n: ', (ROOT/'docs/04_troubleshooting.md').read_text(encoding='utf-8'), re.M)
+sources = {p.name:p.read_text(encoding='utf-8').replace("\\'", "'") for p in ROOT.glob('ae_erasing/*.py')}
+
+@pytest.mark.parametrize('message', quoted())
+def test_message_is_real(message):
+    "Each message that troubleshooting explains still stands in the package, word for word between the ellipses."
+    parts = [o.strip(' ,;:()') for o in message.split('…') if o.strip(' ,;:()')]
+    assert any(all(o in src for o in parts) for src in sources.values()), parts
+
+def test_messages_are_many(): assert len(quoted())>=35
+
+def test_citation():
+    yaml = pytest.importorskip('yaml')
+    cff = yaml.safe_load((ROOT/'CITATION.cff').read_text())
+    version = re.search(r'__version__ = "(.*)"', (ROOT/'ae_erasing/__init__.py').read_text())[1]
+    assert str(cff['version'])==version and cff['license']=='Apache-2.0' and cff['repository-code']==git and cff['url'].rstrip('/')==docs.site_url
+    assert {'cff-version', 'message', 'title', 'authors'}<=cff.keys() and 'Adversarial Erasing' in cff['preferred-citation']['title']
+    page = (ROOT/'docs/05_citing.md').read_text()
+    assert cff['preferred-citation']['title'] in page and f'version = {{{version}}}' in page and f'{{{git}}}' in page
