@@ -27,7 +27,7 @@ class ImageCache:
         max_side:int=1024, # Larger photos are shrunk to this
     ):
         self.folder,self.max_side = Path(folder),max_side
-        self.index,name = {o:n for n,o in enumerate(data.items)},f'{data.fingerprint()}-{max_side}'
+        self.index,name = {str(o):n for n,o in enumerate(data.items)},f'{data.fingerprint()}-{max_side}'
         self.pixels_path,self.record_path = self.folder/f'{name}.bin',self.folder/f'{name}.json'
         self._pixels = self.sizes = None
     def __getstate__(self): return {**self.__dict__, '_pixels':None}
@@ -62,13 +62,13 @@ class ImageCache:
         return self.open()
     def pixels(self, item):
         "An image, uint8 (H,W,3), mapped and not yet read"
-        n = self.index[item]
+        n = self.index[str(item)]
         if self._pixels is None: self._pixels = np.memmap(self.pixels_path, np.uint8, 'r')
         w,h = self.sizes[n]
         return self._pixels[self.offsets[n]:self.offsets[n+1]].reshape(h, w, 3)
     def holds(self, item, max_side):
         "Is the image at `max_side` what lies here, to the pixel?"
-        most = max(self.sizes[self.index[item]])
+        most = max(self.sizes[self.index[str(item)]])
         return max_side==self.max_side or (self.max_side is None or most<self.max_side) and (max_side is None or most<=max_side)
 
 # %% ../nbs/14_cache.ipynb #cache-007
@@ -84,7 +84,7 @@ class _SizeFromCache:
     "`open_size` of a set with a cache"
     def __init__(self, cache, open_size): store_attr()
     def __call__(self, item, max_side=None):
-        return self.cache.sizes[self.cache.index[item]] if self.cache.holds(item, max_side) else self.open_size(item, max_side)
+        return self.cache.sizes[self.cache.index[str(item)]] if self.cache.holds(item, max_side) else self.open_size(item, max_side)
 
 def cache_images(
     data:ImageLabels, # The set

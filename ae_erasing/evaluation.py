@@ -241,11 +241,19 @@ def best(self:Sweep, absent='skip'):
 # %% ../nbs/08_evaluation.ipynb #evaluati-065
 def _find_files(folder, suffixes=('.png',), what='PNG masks'):
     "Function from name to file in `folder`, None where there is none, and all names"
-    folder,names = Path(folder),defaultdict(list)
+    folder,files,below = Path(folder),{},{}
     if not folder.is_dir(): raise AEError(f'{folder}: no such folder; give the folder that holds the {what}')
-    files = {p.relative_to(folder).with_suffix('').as_posix():p for p in sorted(folder.rglob('*')) if p.suffix.lower() in suffixes and not p.name.startswith('.')}
-    for k,p in files.items(): names[k.rpartition('/')[2]].append(p)
-    return lambda k: files.get(k) or (names[k][0] if len(names.get(k, ()))==1 else None),tuple(files)
+    for d,_,found in os.walk(folder):
+        above = Path(d).relative_to(folder)
+        for stem,suffix in map(os.path.splitext, found):
+            if suffix.lower() in suffixes and not stem.startswith('.'): files[(above/stem).as_posix()] = suffix
+    for k in files:
+        name = k.rpartition('/')[2]
+        if name!=k: below[name] = '' if name in below else k
+    def find(k):
+        k = k if k in files else below.get(k)
+        return folder/f'{k}{files[k]}' if k else None
+    return find,tuple(sorted(files, key=lambda k: k.split('/')))
 
 _broken = OSError, SyntaxError, ValueError, Image.DecompressionBombError
 

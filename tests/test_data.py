@@ -710,3 +710,18 @@ def test_threads_stop_at_an_error():
         done.append(x)
     with fails('the fourth'): list(in_threads(f, range(1000), 2, portion=8))
     assert max(done)<8
+
+# --- paths kept as text
+
+@given(st.lists(st.lists(st.sampled_from(['a','b c','ü','.x','d.e']), min_size=1, max_size=3).map(lambda o: Path(*o)), max_size=5))
+def test_paths_are_those_that_were_given(paths):
+    kept = Paths(iter(paths))
+    assert list(kept)==paths and kept==tuple(paths) and len(kept)==len(paths) and kept[:2]==tuple(paths[:2]) and all(isinstance(p, Path) for p in kept)
+    assert kept!=tuple(paths[1:]) or not paths
+    assert pickle.loads(pickle.dumps(kept))==kept and kept!=5
+
+def test_quoted_lines_stay_one_row(tmp_path):
+    for name in ('a','b c'): Image.new('RGB', (4,4), (len(name),0,0)).save(tmp_path/f'{name}.png')
+    (tmp_path/'t.csv').write_bytes(b'\xef\xbb\xbfimage,labels,note\r\n"a.png",cat,"two\nlines, and a comma"\r\n"b c.png",dog cat,\r\n')
+    data = from_csv(tmp_path/'t.csv')
+    assert data.keys==('a','b c') and [tuple(data.vocab[k] for k in ls) for ls in data.labels]==[('cat',),('cat','dog')]
