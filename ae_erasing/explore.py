@@ -596,7 +596,7 @@ class _Watch(Callback):
     order = 61
     def __init__(self, panel): self.panel = panel
     def check(self):
-        if self.panel.stopping: raise Stopped
+        if self.panel.stopping: raise Stopped('Stop was pressed')
     def before_batch(self): self.check()
     def tell(self, head, k, n, tail=''):
         self.check()
