@@ -24,7 +24,7 @@ from .data import AEError, ImageLabels
 from .cam import class_maps, enlarge, view_size
 from .learner import load_cam_model
 from .core import Mining, class_colour, erase_loop, fit_mask, glow, mean_colour, open_mining, region_mask, tint, to_batch
-from .masks import map_background, pseudo_mask
+from .masks import pseudo_mask
 from fastai.vision.all import Callback
 
 # %% ../nbs/17_explore.ipynb #explorer-009
@@ -60,7 +60,8 @@ class Look:
     def pseudo(self, step, threshold=None):
         "The training mask that regions of steps 1 to `step` come to"
         if not self.mined: return np.zeros(self.size[::-1], np.uint8)
-        return pseudo_mask(self.first(step, threshold)>0, self.labels, map_background(self.mining, self.i, self.mining.recipe.background, step))
+        high = np.max([np.where(ok[:,None,None], big, 0).max(0) for big,_,ok in self.maps[:step]], 0)
+        return pseudo_mask(self.first(step, threshold)>0, self.labels, high<=round(self.mining.recipe.background*255))
 
 # %% ../nbs/17_explore.ipynb #explorer-012
 VIEWS = 'heat map','regions','erased image','pseudo mask','truth','difference'
@@ -427,7 +428,7 @@ def _update(self:Explorer, left=True):
     if self._still: return
     try:
         if left: self._show_left()
-        self._show_given()
+        if left or not isinstance(self.brush, Brush): self._show_given()
         self._show_answer()
     except (AEError, OSError) as e: self._complain(e)
 
@@ -596,7 +597,7 @@ class _Watch(Callback):
     order = 61
     def __init__(self, panel): self.panel = panel
     def check(self):
-        if self.panel.stopping: raise Stopped
+        if self.panel.stopping: raise Stopped('Stop was pressed')
     def before_batch(self): self.check()
     def tell(self, head, k, n, tail=''):
         self.check()

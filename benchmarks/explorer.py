@@ -7,7 +7,7 @@ A run of three steps is made up for each recipe: its network with random weights
 and the classifier. What the browser takes to show them is not in it. Maps of an image are read when the explorer turns to it, which is the row *image*.
 Writes benchmarks/results/explorer.md and .json.
 """
-import argparse, json, tempfile
+import argparse, json, tempfile, time
 from itertools import cycle
 from pathlib import Path
 import numpy as np, torch
@@ -71,26 +71,35 @@ def moves(ex):
     return dict(step=move('step', 'step', 'heat map'), threshold=move('threshold', 'threshold', 'regions'), pseudo=move('step', 'step', 'pseudo mask'),
         difference=move('step', 'step', 'difference'), brush=stroke, image=move('image', 'image', 'heat map'))
 
+def of_processor(todo, rounds):
+    "Seconds of the processor that each function takes: as long as it would take on a machine that does nothing else, with one thread"
+    def one(f):
+        start = time.process_time()
+        for _ in range(rounds): f()
+        return (time.process_time()-start)/rounds
+    return {k:one(f) for k,f in todo.items()}
+
 def main():
-    args,found,rows = parse(),{},[]
+    args,found,cpu,rows = parse(),{},{},[]
     if args.quick: args.images,args.rounds,args.recipes = 2,2,args.recipes[:1]
     torch.set_num_threads(args.threads)
     for name in args.recipes:
         with tempfile.TemporaryDirectory() as tmp:
             ex = Explorer(made_up(read_recipe(name, pretrained='no', steps=STEPS), args.images, Path(tmp)/'set'))
             for t in (2, 3, 1): ex.step.value = t # Load every classifier
-            secs = take_turns(moves(ex), args.rounds, warm=2)
+            todo = moves(ex)
+            secs,cpu[name] = take_turns(todo, args.rounds, warm=2),of_processor(todo, args.rounds)
         found[name] = secs
         for k,s in secs.items():
             ms = 1000*np.array(s)
-            rows.append([name, WORDS[k], f'{TARGET} ms', f'{np.median(ms):.0f} ms', f'{np.percentile(ms, 90):.0f} ms', verdict(round(float(np.median(ms)), 1), TARGET, least=False)])
+            rows.append([name, WORDS[k], f'{TARGET} ms', f'{np.median(ms):.0f} ms', f'{np.percentile(ms, 90):.0f} ms', f'{1000*cpu[name][k]:.0f} ms', verdict(round(float(np.median(ms)), 1), TARGET, least=False)])
     text = f'''# The explorer's answers
 
 Milliseconds from the move of a control until the kernel has sent the new picture and the classifier's answer; {args.rounds} moves of each, {args.threads} thread{"s"*(args.threads>1)}, 3 steps, {LABELS} labels of {CLASSES} classes.
 Images of `creatures` have 96 pixels a side, the others {SIZE[0]}x{SIZE[1]}. Every move of a step or a threshold asks the classifier; networks: {", ".join(f"`{n}` {read_recipe(n).arch}" for n in args.recipes)}.
 
-{md_table(['recipe', 'moved', 'target', 'seen', 'slowest tenth', ''], rows)}
+{md_table(['recipe', 'moved', 'target', 'seen', 'slowest tenth', 'of the processor', ''], rows)}
 '''
-    write_result(args, 'explorer', text, target=TARGET, median={n:{k:float(np.median(s)) for k,s in d.items()} for n,d in found.items()}, seconds=found)
+    write_result(args, 'explorer', text, target=TARGET, cpu=cpu, median={n:{k:float(np.median(s)) for k,s in d.items()} for n,d in found.items()}, seconds=found)
 
 if __name__=='__main__': main()
