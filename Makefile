@@ -40,7 +40,7 @@ colab: $(venv)/.dev .venv-colab/.made ## Run front page and lessons as Colab wou
 	@touch $@
 
 clean: ## Remove what builds and tests leave; keeps .venv and runs
-	rm -rf _docs _proc _proc_sphinx _site build dist *.egg-info .pytest_cache .hypothesis
+	rm -rf _docs _proc _proc_sphinx _site jupyter_execute build dist *.egg-info .pytest_cache .hypothesis
 	find ae_erasing benchmarks nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One stamp for the environment and one for each extra, written when its step has succeeded; an environment that works is kept
