@@ -23,7 +23,7 @@ def erase(
     fill:float|torch.Tensor=0., # What to put there: a number, or a colour of C values, on the scale of `x`
 )->torch.Tensor: # A new batch; `x` is not changed
     "Replace the pixels of `x` under `mask`."
-    mask = mask.bool()
+    mask = mask.as_subclass(torch.Tensor).bool()
     if mask.dim()==3: mask = mask[:,None]
     if mask.shape!=(len(x),1,*x.shape[-2:]): raise AEError(f'mask {tuple(mask.shape)} does not lie over images {tuple(x.shape)}; give one mask an image, of the same height and width')
     fill = torch.as_tensor(fill, dtype=x.dtype, device=x.device)
