@@ -367,8 +367,8 @@ def _join_same(rows):
     return out
 
 # %% ../nbs/00_data.ipynb #data-035
-def _table(path, sep):
-    "The columns image, labels and split of each row; a row of no image is passed over"
+def _table(path, sep, spilt):
+    "The columns image, labels and split of each row; a row of no image is passed over, one of too many cells is put on the list `spilt`"
     with open(path, encoding='utf-8-sig', newline='') as f:
         try:
             head = f.readline()
@@ -378,6 +378,7 @@ def _table(path, sep):
             for c in ('image','labels'):
                 if c not in cols: raise AEError(f'{path}: has no column {c!r}, only {", ".join(map(repr, cols)) or "an empty first line"}; the first line must name the columns image,labels[,split]')
             for values in rd:
+                if any(values[len(cols):]): spilt.append(f'line {rd.line_num}')
                 r = dict(zip(cols, map(str.strip, values)))
                 if r.get('image'): yield r['image'],r.get('labels', ''),r.get('split', '').lower() if 'split' in cols else 'train'
         except UnicodeDecodeError: raise AEError(f'{path}: is not UTF-8 text; save the table as CSV, UTF-8') from None
@@ -393,9 +394,11 @@ def from_csv(
     "Images and labels listed in a CSV table."
     path = _check_dir(path)
     root = Path(root) if root else path.parent
-    rows = ((root/image, [l.strip() for l in labels.split(label_delim) if l.strip()], split=='train') for image,labels,split in _table(path, sep))
+    spilt = []
+    rows = ((root/image, [l.strip() for l in labels.split(label_delim) if l.strip()], split=='train') for image,labels,split in _table(path, sep, spilt))
     if (first := next(rows, None)) is None: raise AEError(f'{path}: lists no images')
-    return from_rows(path.stem if path.stem!='labels' else path.resolve().parent.name, chain([first], rows), root, _beside(path.parent, classes))
+    data = from_rows(path.stem if path.stem!='labels' else path.resolve().parent.name, chain([first], rows), root, _beside(path.parent, classes))
+    return replace(data, notes=(f'{len(spilt)} lines have more cells than the first line has columns, and what is beyond is not used ({_listed(spilt)}); several labels go into one cell, between spaces', *data.notes)) if spilt else data
 
 # %% ../nbs/00_data.ipynb #data-038
 def open_mask(

@@ -725,3 +725,11 @@ def test_quoted_lines_stay_one_row(tmp_path):
     (tmp_path/'t.csv').write_bytes(b'\xef\xbb\xbfimage,labels,note\r\n"a.png",cat,"two\nlines, and a comma"\r\n"b c.png",dog cat,\r\n')
     data = from_csv(tmp_path/'t.csv')
     assert data.keys==('a','b c') and [tuple(data.vocab[k] for k in ls) for ls in data.labels]==[('cat',),('cat','dog')]
+
+def test_labels_that_spill_into_further_cells_are_no_silent_loss(tmp_path):
+    Image.new('RGB', (4,4)).save(tmp_path/'a.png')
+    (tmp_path/'t.csv').write_text('image,labels\na.png,bear,cat\n')
+    assert any('1 lines have more cells' in n and 'line 2' in n for n in from_csv(tmp_path/'t.csv').notes)
+    (tmp_path/'t.csv').write_text('image,labels\na.png,"bear,cat",\n')
+    data = from_csv(tmp_path/'t.csv', label_delim=',')
+    assert data.vocab==('bear','cat') and not any('cells' in n for n in data.notes)
