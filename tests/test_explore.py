@@ -324,3 +324,15 @@ def test_callbacks_and_progress_of_the_loop(tmp_path):
     erase_loop(herd(), tmp_path/'a', verbose=False, progress=lambda head, k, n, tail='': told.append((head.strip(), k, n)), cbs=[cb], **quick)
     assert {h for h,_,_ in told}=={'decoding images', 'step 1: training', 'step 1: mining', 'step 2: training', 'step 2: mining'}
     assert all(k<=n for _,k,n in told) and cb.pb.value==cb.pb.max>0
+
+# --- a flip-book
+
+def test_a_flipbook_is_linked_in_the_browser():
+    pictures = {n:np.full((8,12,3), v) for n,v in {'dark':0., '<b>mid</b>':.5, 'bright':1.}.items()}
+    book = flipbook(pictures, 200)
+    slider,tab = book.children
+    assert [tab.get_title(i) for i in range(3)]==list(pictures) and (slider.min, slider.max, tab.selected_index)==(0, 2, 0)
+    assert (book.link.source, book.link.target)==((slider,'value'), (tab,'selected_index'))
+    means = [np.asarray(Image.open(io.BytesIO(im.value))).mean() for im in tab.children]
+    assert means==sorted(means) and means[0]<5 and means[-1]>250
+    with fails('pictures', 'none to turn'): flipbook({})

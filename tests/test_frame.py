@@ -131,6 +131,18 @@ def test_run_nbs(tmp_path):
     assert res.returncode==1 and 'assert 1>2' in res.stdout and 'failed: 91_bad.ipynb' in res.stderr
     assert said(bad) == ['old 0', 'old 1'] and said(good) == ['new\n', 'new\n', 'old 2'] and not list(d.glob('nbs/*.part'))
 
+def test_run_nbs_keeps_living_widgets(tmp_path):
+    "Widgets that are linked in the browser stay, with their state and no more; one whose links are Python's leaves what stands beside it."
+    d = tree(tmp_path/'copy')
+    p = d/'nbs/90_widgets.ipynb'
+    p.write_text(notebook('import ipywidgets as w', 'a,b = w.IntSlider(3),w.IntSlider()\nl = w.jslink((a,"value"), (b,"value"))\nw.VBox([a,b])', 'w.VBox([w.IntSlider(7)])'))
+    run(sys.executable, 'tools/run_nbs.py', '90', cwd=d)
+    view = 'application/vnd.jupyter.widget-view+json'
+    assert [view in o['data'] for o in outputs(p)]==[True,False] and 'text/plain' in outputs(p)[1]['data']
+    state = json.loads(p.read_text())['metadata']['widgets']['application/vnd.jupyter.widget-state+json']['state']
+    assert sorted(m['model_name'] for m in state.values() if 'Slider' in m['model_name'] or 'Link' in m['model_name'])==['IntSliderModel']*2+['LinkModel']+['SliderStyleModel']*2
+    assert outputs(p)[0]['data'][view]['model_id'] in state and 3 in [m['state'].get('value') for m in state.values()]
+
 # --- the package
 
 @pytest.fixture(scope='session')

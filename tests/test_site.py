@@ -201,3 +201,20 @@ def test_stored_widgets(site, chromium, url):
         with reading(chromium, url) as tab:
             tab.goto(f'{url}/{p.relative_to(site.folder).as_posix()}')
             tab.locator('.jupyter-widgets').first.wait_for()
+
+def test_the_flipbook_turns_without_a_kernel(site, chromium, url):
+    if not vendored: pytest.skip('tools/vendor.sh has not been run')
+    with reading(chromium, url) as tab:
+        tab.goto(f'{url}/explore.html')
+        shown = tab.locator('.widget-tab .widget-image:visible')
+        handle = tab.locator('.widget-slider .noUi-handle').first
+        handle.wait_for()
+        assert shown.count()==1
+        before = shown.get_attribute('src')
+        h,bar = handle.bounding_box(),tab.locator('.widget-slider .noUi-base').first.bounding_box()
+        tab.mouse.move(h['x']+h['width']/2, h['y']+h['height']/2)
+        tab.mouse.down()
+        tab.mouse.move(bar['x']+bar['width'], h['y']+h['height']/2, steps=5)
+        tab.mouse.up()
+        tab.locator('.lm-TabBar-tab.lm-mod-current, .p-TabBar-tab.p-mod-current', has_text='truth').wait_for()
+        assert shown.count()==1 and shown.get_attribute('src')!=before

@@ -1,6 +1,6 @@
-"""Execute notebooks in place in a real kernel, keep their outputs (of widgets, their pictures), and clean them.
+"""Execute notebooks in place in a real kernel, keep their outputs (of widgets, what lives without a kernel), and clean them.
 Cells with a skip flag (`tst_flags` of pyproject.toml) keep the outputs that they have. A notebook is written only when all of it ran."""
-import argparse, os, re, sys, time
+import argparse, json, os, re, sys, time
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
@@ -30,12 +30,20 @@ class Client(NotebookClient):
         return await super().async_execute_cell(cell, cell_index, **kwargs)
     execute_cell = run_sync(async_execute_cell)
 
-def without_widgets(nb):
-    "Drop the state of widgets, and widgets that have a picture beside them for pages without a kernel: without one they are dead."
-    nb.metadata.pop('widgets', None)
+def without_dead_widgets(nb):
+    "Keep the widgets that are linked in the browser, and their state; others are dead without a kernel, and go where a picture stands beside them."
+    state = nb.metadata.pop('widgets', {}).get('application/vnd.jupyter.widget-state+json', {}).get('state', {})
+    def parts(m): return {m}.union(*map(parts, set(re.findall(r'IPY_MODEL_(\w+)', json.dumps(state[m]['state'])))))
+    links = [parts(m) for m,s in state.items() if s['model_name'] in ('LinkModel', 'DirectionalLinkModel')]
+    kept = set()
     for c in nb.cells:
         for o in c.get('outputs', []):
-            if len(o.get('data', {}))>1: o.data.pop('application/vnd.jupyter.widget-view+json', None)
+            shown = o.get('data', {}).get('application/vnd.jupyter.widget-view+json', {}).get('model_id')
+            tree = parts(shown) if shown in state else set()
+            alive = [l for l in links if l & tree]
+            if alive: kept |= tree.union(*alive)
+            elif len(o.get('data', {}))>1: o.data.pop('application/vnd.jupyter.widget-view+json', None)
+    if kept: nb.metadata['widgets'] = {'application/vnd.jupyter.widget-state+json':dict(state={m:state[m] for m in state if m in kept}, version_major=2, version_minor=0)}
 
 def run(path, skip, timeout):
     "Execute the notebook at `path`, and write it when it ran to the end."
@@ -43,7 +51,7 @@ def run(path, skip, timeout):
     client = Client(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'], resources={'metadata':{'path':str(path.parent)}})
     client.skip = skip
     client.execute()
-    without_widgets(nb)
+    without_dead_widgets(nb)
     part = path.with_suffix('.part')
     nbformat.write(nb, part)
     part.replace(path)
