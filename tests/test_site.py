@@ -163,7 +163,7 @@ def with_widget(tmp_path_factory):
         assert res.returncode==0, res.stderr
     w,embed = pytest.importorskip('ipywidgets'),pytest.importorskip('ipywidgets.embed')
     box = w.VBox([w.FloatSlider(.5, min=0, max=1, step=.1, description='threshold'), w.Button(description='Erase', icon='eraser')])
-    state = embed.embed_data([box], drop_defaults=False)
+    state = embed.embed_data([box], drop_defaults=False, state=embed.dependency_state([box], drop_defaults=False)) # other tests may have left widgets
     cells = [dict(cell_type='markdown', id='a', metadata={}, source='# A widget\n\n$e^{i\\pi}=-1$'),
         dict(cell_type='code', id='b', metadata={}, execution_count=None, source='box', outputs=[dict(output_type='display_data', metadata={}, data={'text/plain':'VBox()', **{'application/vnd.jupyter.widget-view+json':state['view_specs'][0]}})])]
     meta = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'), widgets={'application/vnd.jupyter.widget-state+json':state['manager_state']})
@@ -209,6 +209,7 @@ def test_the_flipbook_turns_without_a_kernel(site, chromium, url):
         shown = tab.locator('.widget-tab .widget-image:visible')
         handle = tab.locator('.widget-slider .noUi-handle').first
         handle.wait_for()
+        handle.scroll_into_view_if_needed()
         assert shown.count()==1
         before = shown.get_attribute('src')
         h,bar = handle.bounding_box(),tab.locator('.widget-slider .noUi-base').first.bounding_box()
