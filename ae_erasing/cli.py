@@ -334,6 +334,7 @@ def main(
     "Entry point of `ae-erasing`: runs a command and exits."
     for f in (sys.stdout, sys.stderr):
         if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive') # before torch is loaded
     if int(os.environ.get('RANK', 0)): sys.stdout = open(os.devnull, 'w') # of several processes, the first one speaks
     try: app(args, prog_name='ae-erasing')
     except ValueError as e:

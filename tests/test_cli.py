@@ -420,3 +420,14 @@ def test_bad_export(refuses, submission, tmp_path):
     refuses(('export-voc', pred, *args, '--check-only'), pred, 'is no file')
     (tmp_path/'file').write_text('x')
     refuses(('export-voc', pred, *args, '--out', tmp_path/'file/up.tgz'), tmp_path/'file')
+
+@pytest.mark.parametrize('given,want', [(None,'passive'), ('active','active')])
+def test_threads_sleep_while_they_wait(cli, monkeypatch, given, want):
+    monkeypatch.setenv('OMP_WAIT_POLICY', given) if given else monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    cli('--help')
+    assert os.environ['OMP_WAIT_POLICY']==want
+
+def test_the_command_is_in_time_to_set_it():
+    "torch isn't loaded before a command runs"
+    code = "import sys, ae_erasing.cli; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, '-c', code]).returncode==0
