@@ -7,9 +7,9 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 # %% auto #0
 __all__ = ['FREE', 'CLASS_COLOURS', 'Recipe', 'read_numbers', 'vary', 'read_recipe', 'write_json', 'open_run', 'mean_colour',
            'LineBar', 'bar', 'teller', 'half_type', 'half_precision', 'fit', 'train_step', 'cut', 'least_belief',
-           'may_lie', 'to_batch', 'keep_mined', 'mine_step', 'region_mask', 'step_summary', 'fit_mask', 'with_cache',
-           'erase_loop', 'save_history', 'save_step', 'step_line', 'inline', 'Mining', 'class_colour', 'tint', 'glow',
-           'evenly', 'open_mining', 'read_run']
+           'may_lie', 'to_batch', 'to_belief', 'keep_mined', 'mine_step', 'region_mask', 'step_summary', 'fit_mask',
+           'with_cache', 'erase_loop', 'save_history', 'save_step', 'step_line', 'inline', 'Mining', 'class_colour',
+           'tint', 'glow', 'evenly', 'open_mining', 'read_run']
 
 # %% ../nbs/05_core.ipynb #core-002
 import base64, csv, difflib, io, json, os, shutil, sys, time
@@ -316,6 +316,13 @@ def to_batch(
         return x if size is None or x.shape[-2:]==size[::-1] else torch.nn.functional.interpolate(x, size[::-1], mode='bilinear', align_corners=False, antialias=True)
     return torch.cat([one(i) for i in ids]).contiguous(memory_format=torch.channels_last)
 
+def to_belief(
+    logits:torch.Tensor, # (N,K), of a classifier
+    loss:str, # What it was trained with, as in the recipe
+)->np.ndarray: # (N,K), in [0,1]
+    "How much a classifier believes in each class."
+    return (logits.sigmoid() if loss=='bce' else logits.clamp(0, 1)).cpu().numpy()
+
 # %% ../nbs/05_core.ipynb #core-018
 def keep_mined(
     regions:Regions, # Where they are kept
@@ -356,7 +363,7 @@ def mine_step(
             if all(regions.path(i, step).exists() for i in ids): continue
             x = to_batch(data, ids, meta['stats'], erased, fill, size, recipe.max_side, device)
             with torch.autocast(device.type, enabled=device.type=='cuda'): maps,logits = class_maps(model, x, recipe.scales, recipe.flip)
-            belief = (logits.sigmoid() if recipe.loss=='bce' else logits.clamp(0, 1)).cpu().numpy().round(6)
+            belief = to_belief(logits, recipe.loss).round(6)
             if recipe.refine: pictures = to_batch(data, ids, ([0.]*3,[1.]*3), size=view_size(data.size(ids[0], recipe.max_side), recipe.refine_size), max_side=recipe.max_side, device=device)
             for j,i in enumerate(ids):
                 ls = list(data.labels[i])

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from .data import AEError, ImageLabels
 from .cam import class_maps, enlarge, view_size
 from .learner import load_cam_model
-from .core import Mining, class_colour, erase_loop, fit_mask, glow, mean_colour, open_mining, region_mask, tint, to_batch
+from .core import Mining, class_colour, erase_loop, fit_mask, glow, mean_colour, open_mining, region_mask, tint, to_batch, to_belief
 from .masks import pseudo_mask
 from fastai.vision.all import Callback
 
@@ -206,7 +206,7 @@ class Classifiers:
         one = SimpleNamespace(image=lambda i, max_side: look.photo)
         x = to_batch(one, [look.i], stats, None if gone is None else lambda i: gone, self.fill, view_size(look.size, r.mine_size), device=self.device)
         logits = class_maps(model, x, scales, flip)[1][0]
-        return (logits.sigmoid() if r.loss=='bce' else logits.clamp(0, 1)).cpu().numpy()
+        return to_belief(logits, r.loss)
 
 # %% ../nbs/17_explore.ipynb #explorer-021
 def plot_answers(
@@ -334,6 +334,10 @@ def _css(c): return f'rgb({",".join(str(round(v*255)) for v in c)})'
 def _key(c, name): return f'<span style="display:inline-block;margin-right:.4em"><span style="display:inline-block;width:1.1em;height:.8em;margin-right:.3em;border:1px solid #888;background:{_css(c)}"></span>{escape(name)}</span>'
 def _line(*parts, **style): return f'<div style="line-height:1.4;overflow-wrap:anywhere;{";".join(f"{k}:{v}" for k,v in style.items())}">'+' '.join(parts)+'</div>'
 
+def _ranked(before, labels, n):
+    "Classes to show: those of the image, then by belief before anything was erased"
+    return sorted(range(len(before)), key=lambda k: (k not in labels, -before[k], k))[:n]
+
 def answer_bars(
     vocab:tuple, # Names of the classes
     now:np.ndarray, # Belief in each
@@ -342,10 +346,9 @@ def answer_bars(
     n:int=8, # How many classes to show
 )->str: # HTML
     "Beliefs as bars; an upright line marks each as it was."
-    order = sorted(range(len(vocab)), key=lambda k: (k not in labels, -before[k], k))[:max(n, len(labels))]
     row = lambda k: f'''<div style="margin:.35em 0"><div style="display:flex;justify-content:space-between;gap:1em;font-weight:{600 if k in labels else 400}"><span style="overflow-wrap:anywhere">{escape(vocab[k])}</span><span style="font-variant-numeric:tabular-nums">{now[k]:.2f}</span></div>
 <div style="position:relative;height:.7em;background:rgba(128,128,128,.3)"><div style="height:100%;width:{100*now[k]:.1f}%;background:{'#0072b2' if k in labels else '#8a8a8a'}"></div><div style="position:absolute;top:-.15em;bottom:-.15em;left:calc({100*before[k]:.1f}% - 1px);width:2px;background:#e69f00"></div></div></div>'''
-    return ''.join(map(row, order))
+    return ''.join(map(row, _ranked(before, labels, max(n, len(labels)))))
 
 # %% ../nbs/17_explore.ipynb #explorer-028
 class Explorer(widgets.VBox):
@@ -510,7 +513,7 @@ def _plot_explorer(self:Explorer, imsize=2.):
     if self.answer is None: axs[2].set_axis_off()
     else:
         vocab,before,labels = self.mining.data.vocab,self.before[self.step.value],self.look.labels
-        ks = sorted(range(len(vocab)), key=lambda k: (k not in labels, -before[k], k))[:6]
+        ks = _ranked(before, labels, 6)
         axs[2].barh(range(len(ks)), self.answer[ks], color=['#0072b2' if k in labels else '#8a8a8a' for k in ks], height=.6)
         for y,k in enumerate(ks): axs[2].plot([before[k]]*2, [y-.4,y+.4], color='#e69f00', lw=2)
         axs[2].set_yticks(range(len(ks)), [vocab[k] for k in ks], fontsize=7)
@@ -533,7 +536,7 @@ Explorer.plot,Explorer._ipython_display_ = _plot_explorer,_ipython_display_
 # %% ../nbs/17_explore.ipynb #explorer-037
 class WidgetProgress(Callback):
     "A bar, the loss, and a table of epochs, as widgets: `panel`."
-    order,_default = 63,'learn'
+    order = 63
     def __init__(self,
         what:str='training', # What is going on
         every:float=.1, # Seconds between two drawings

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ARGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage'.split()
+ARGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage'.split() + ['--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'] # the rest of the net is out of reach
 
 def chromium():
     "The machine's Chromium or Chrome (or the one that CHROME names), None if there is none."
@@ -86,3 +86,15 @@ def run_all(page):
 def errors(page):
     "Texts of the errors and warnings in a notebook's outputs"
     return page.locator('[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
+
+def centre(locator):
+    "The point in the middle of what is there"
+    b = locator.bounding_box()
+    return b['x']+b['width']/2,b['y']+b['height']/2
+
+def drag(page, a, b):
+    "With the mouse, from one point to another"
+    page.mouse.move(*a)
+    page.mouse.down()
+    page.mouse.move(*b, steps=12)
+    page.mouse.up()

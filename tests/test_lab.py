@@ -1,7 +1,7 @@
 "The explorer in a real JupyterLab, in a real Chromium: what a person sees and does."
 import json, re
 import pytest
-from browser import errors, open_page, run_all
+from browser import centre, drag, errors, open_page, run_all
 from tiny import spots
 
 def write_notebook(path, *sources):
@@ -40,16 +40,6 @@ def settled(page):
     "Wait until all that was painted has been answered"
     old = None
     while old!=(old := (bars(page), painted(page))): page.wait_for_timeout(1500)
-
-def centre(locator):
-    b = locator.bounding_box()
-    return b['x']+b['width']/2,b['y']+b['height']/2
-
-def drag(page, a, b):
-    page.mouse.move(*a)
-    page.mouse.down()
-    page.mouse.move(*b, steps=12)
-    page.mouse.up()
 
 def test_the_step_slider_by_keyboard(page):
     old,handle = picture(page),control(page, 'step').locator('.noUi-handle')

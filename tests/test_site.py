@@ -1,14 +1,12 @@
 """The site as a reader has it: in Chromium, from a server on this machine, with the rest of the net out of reach.
 Formulas and widgets are tried with the JavaScript that tools/vendor.sh fetches, and skipped where it can't."""
-import functools, http.server, json, os, re, shutil, subprocess, sys, threading
+import functools, http.server, json, re, shutil, subprocess, sys, threading
 from contextlib import contextmanager
 import pytest
+from browser import centre, drag
 from conftest import ROOT
 from docsite import site  # chkstyle: ignore
 
-sync = pytest.importorskip('playwright.sync_api', reason='playwright is not here: pip install "ae_erasing[dev]"')
-chrome = os.environ.get('CHROME') or shutil.which('chromium') or shutil.which('google-chrome')
-pytestmark = pytest.mark.skipif(not chrome, reason='no Chromium: apt install chromium, or say where it is in CHROME')
 vendored = (ROOT/'docs/_static/vendor').exists()
 cdns = () if vendored else ('https://cdn.jsdelivr.net/', 'https://cdnjs.cloudflare.com/')
 
@@ -26,21 +24,14 @@ def served(folder):
         server.server_close()
 
 @pytest.fixture(scope='module')
-def chromium():
-    with sync.sync_playwright() as p:
-        b = p.chromium.launch(executable_path=chrome, args='--no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-background-networking --disable-component-update'.split()+['--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'])
-        yield b
-        b.close()
-
-@pytest.fixture(scope='module')
 def url(site):
     with served(site.folder) as u: yield u
 
 @contextmanager
-def reading(chromium, url, **kwargs):
+def reading(browser, url, **kwargs):
     "A tab that may reach `url` alone; whatever it complains of, or asks of others, is a failure in the end"
     said = []
-    context = chromium.new_context(**{**dict(viewport=dict(width=1400, height=1000)), **kwargs})
+    context = browser.new_context(**{**dict(viewport=dict(width=1400, height=1000)), **kwargs})
     context.set_default_timeout(20_000)
     tab = context.new_page()
     ours = lambda u: u.startswith((url, 'data:', 'blob:'))
@@ -52,12 +43,18 @@ def reading(chromium, url, **kwargs):
     context.close()
     assert not said, said
 
-def test_every_page(site, chromium, url):
+def drag_to_the_end(tab):
+    "The first slider's handle, with the mouse"
+    x,y = centre(tab.locator('.widget-slider .noUi-handle').first)
+    bar = tab.locator('.widget-slider .noUi-base').first.bounding_box()
+    drag(tab, (x,y), (bar['x']+bar['width'],y))
+
+def test_every_page(site, browser, url):
     "Opens without a complaint, and needs not be moved sideways, on a desk or on a phone."
     pages = sorted(p.relative_to(site.folder).as_posix() for p in site.folder.rglob('*.html') if '_static' not in p.parts)
     assert len(pages)>40
     wide = []
-    with reading(chromium, url) as tab:
+    with reading(browser, url) as tab:
         for p in pages:
             tab.goto(f'{url}/{p}', wait_until='load')
             assert tab.locator('main h1:visible').count(), p
@@ -66,23 +63,23 @@ def test_every_page(site, chromium, url):
                 if tab.evaluate('document.documentElement.scrollWidth')>width: wide.append((p, width))
     assert wide==[]
 
-def test_others_are_noticed(chromium, url, tmp_path):
+def test_others_are_noticed(browser, url, tmp_path):
     "The watch over requests and complaints sees them."
     (tmp_path/'a.html').write_text('<h1>a</h1><img src="https://example.org/a.png" alt="a"><script>throw Error("on purpose")</script><img src="none.png" alt="b">')
     with served(tmp_path) as u:
         with pytest.raises(AssertionError) as e:
-            with reading(chromium, u) as tab: tab.goto(f'{u}/a.html')
+            with reading(browser, u) as tab: tab.goto(f'{u}/a.html')
     assert all(o in str(e.value) for o in ('asks for https://example.org/a.png', 'on purpose', '404'))
 
-def test_wide_tables_scroll(chromium, url):
+def test_wide_tables_scroll(browser, url):
     "On a phone, in a box of their own."
-    with reading(chromium, url, viewport=dict(width=400, height=800)) as tab:
+    with reading(browser, url, viewport=dict(width=400, height=800)) as tab:
         tab.goto(f'{url}/comparison.html')
         boxes = tab.evaluate('[...document.querySelectorAll("article table")].map(t => { const b = t.parentElement; b.scrollLeft = 50; return [b.scrollWidth>b.clientWidth, b.scrollLeft, b.getBoundingClientRect().right] })')
     assert any(over and left>0 for over,left,_ in boxes) and all(right<=400 for *_,right in boxes)
 
-def test_phone_menu(chromium, url):
-    with reading(chromium, url, viewport=dict(width=400, height=800)) as tab:
+def test_phone_menu(browser, url):
+    with reading(browser, url, viewport=dict(width=400, height=800)) as tab:
         tab.goto(f'{url}/erasing.html')
         link = tab.locator('nav.bd-links a', has_text='Class activation maps').first
         assert not link.is_visible()
@@ -91,9 +88,9 @@ def test_phone_menu(chromium, url):
         link.click()
         tab.wait_for_url('**/cam.html')
 
-def test_search(chromium, url):
+def test_search(browser, url):
     "By Ctrl+K, from any page."
-    with reading(chromium, url) as tab:
+    with reading(browser, url) as tab:
         tab.goto(f'{url}/index.html')
         tab.keyboard.press('Control+k')
         tab.keyboard.type('erase_loop')
@@ -103,11 +100,11 @@ def test_search(chromium, url):
         found = tab.eval_on_selector_all('#search-results li a', 'as => as.map(a => a.href)')
     assert any('api/core.html' in o for o in found)
 
-def test_dark(chromium, url):
+def test_dark(browser, url):
     "The button turns the page dark and light again; pictures stay as they are."
     look = '''() => { const s = getComputedStyle(document.querySelector(".cell_output img")); const b = getComputedStyle(document.body).backgroundColor; return [document.documentElement.dataset.theme, b, s.filter, s.padding, s.width] }'''
     seen = {}
-    with reading(chromium, url, color_scheme='light') as tab:
+    with reading(browser, url, color_scheme='light') as tab:
         tab.goto(f'{url}/erasing.html')
         for mode in ('dark', 'light'):
             tab.locator('button.theme-switch-button:visible').first.click()
@@ -119,9 +116,9 @@ def test_dark(chromium, url):
     assert brightness(light[0])>600 and brightness(dark[0])<150
     assert light[1]==dark[1]=='none' and light[3]==dark[3]
 
-def test_code(chromium, url):
+def test_code(browser, url):
     "Copied by a button; folded where it makes the module, and unfolded by a click."
-    with reading(chromium, url, permissions=['clipboard-read', 'clipboard-write']) as tab:
+    with reading(browser, url, permissions=['clipboard-read', 'clipboard-write']) as tab:
         tab.goto(f'{url}/core.html')
         assert tab.locator('.cell_input button.copybtn').count()>5
         cell = tab.locator('.cell:not(.tag_hide-input) .cell_input').first
@@ -136,8 +133,8 @@ def test_code(chromium, url):
         assert 'class Recipe' in code.inner_text()
     assert hidden and copied.strip() and copied.strip() in (ROOT/'nbs/05_core.ipynb').read_text().replace('\\n', '\n').replace('\\"', '"').replace('",\n    "', '')
 
-def test_names_lead_to_the_reference(chromium, url):
-    with reading(chromium, url) as tab:
+def test_names_lead_to_the_reference(browser, url):
+    with reading(browser, url) as tab:
         tab.goto(f'{url}/core.html')
         tab.locator('article p a.reference', has_text='erase_loop').first.click()
         tab.wait_for_url('**/api/core.html#ae_erasing.core.erase_loop')
@@ -176,35 +173,31 @@ def with_widget(tmp_path_factory):
     with served(tmp/'site') as u: yield u
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_widget(chromium, with_widget, scheme):
+def test_widget(browser, with_widget, scheme):
     "Drawn and draggable, formulas set, and nothing comes from anywhere else."
-    with reading(chromium, with_widget, color_scheme=scheme) as tab:
+    with reading(browser, with_widget, color_scheme=scheme) as tab:
         tab.goto(f'{with_widget}/sub/lesson.html')
         tab.locator('mjx-container').first.wait_for()
         handle = tab.locator('.widget-slider .noUi-handle')
         handle.wait_for()
         before = tab.locator('.widget-readout').inner_text()
-        h,bar = handle.bounding_box(),tab.locator('.widget-slider .noUi-base').bounding_box()
-        tab.mouse.move(h['x']+h['width']/2, h['y']+h['height']/2)
-        tab.mouse.down()
-        tab.mouse.move(bar['x']+bar['width'], h['y']+h['height']/2, steps=5)
-        tab.mouse.up()
+        drag_to_the_end(tab)
         assert (before, tab.locator('.widget-readout').inner_text())==('0.50', '1.00')
         assert tab.locator('button.jupyter-button', has_text='Erase').is_visible()
 
-def test_stored_widgets(site, chromium, url):
+def test_stored_widgets(site, browser, url):
     "Where a page of ours keeps widgets, they are drawn."
     pages = [p for p in site.folder.rglob('*.html') if 'application/vnd.jupyter.widget-state+json' in p.read_text(encoding='utf-8')]
-    if not pages: pytest.skip('no notebook stores widgets')
+    assert pages
     if not vendored: pytest.skip('tools/vendor.sh has not been run')
     for p in pages:
-        with reading(chromium, url) as tab:
+        with reading(browser, url) as tab:
             tab.goto(f'{url}/{p.relative_to(site.folder).as_posix()}')
             tab.locator('.jupyter-widgets').first.wait_for()
 
-def test_the_flipbook_turns_without_a_kernel(site, chromium, url):
+def test_the_flipbook_turns_without_a_kernel(site, browser, url):
     if not vendored: pytest.skip('tools/vendor.sh has not been run')
-    with reading(chromium, url) as tab:
+    with reading(browser, url) as tab:
         tab.goto(f'{url}/explore.html')
         shown = tab.locator('.widget-tab .widget-image:visible')
         handle = tab.locator('.widget-slider .noUi-handle').first
@@ -212,10 +205,6 @@ def test_the_flipbook_turns_without_a_kernel(site, chromium, url):
         handle.scroll_into_view_if_needed()
         assert shown.count()==1
         before = shown.get_attribute('src')
-        h,bar = handle.bounding_box(),tab.locator('.widget-slider .noUi-base').first.bounding_box()
-        tab.mouse.move(h['x']+h['width']/2, h['y']+h['height']/2)
-        tab.mouse.down()
-        tab.mouse.move(bar['x']+bar['width'], h['y']+h['height']/2, steps=5)
-        tab.mouse.up()
+        drag_to_the_end(tab)
         tab.locator('.lm-TabBar-tab.lm-mod-current, .p-TabBar-tab.p-mod-current', has_text='truth').wait_for()
         assert shown.count()==1 and shown.get_attribute('src')!=before

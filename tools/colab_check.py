@@ -20,8 +20,6 @@ def versions(py):
     code = 'import sys; from importlib.metadata import version\nprint(*(version(n) for n in sys.argv[1:]))'
     return dict(zip(VERSIONS, subprocess.run([py, '-c', code, *VERSIONS], capture_output=True, text=True, check=True).stdout.split()))
 
-def install(py, *what): subprocess.run([py, '-m', 'pip', '--disable-pip-version-check', 'uninstall' if '-y' in what else 'install', '-q', *what], check=True)
-
 def kernel(py, tmp, wheels):
     "A manager of kernels that start as on Colab"
     fake,spec,start = tmp/'fake'/'google'/'colab',tmp/'kernels'/'colab',tmp/'ipython'/'profile_default'/'startup'
@@ -58,7 +56,7 @@ def main():
     py = args.python.absolute() # not resolved: the link tells Python which environment it is in
     print(', '.join(f'{n} {v}' for n,v in versions(py).items()), flush=True)
     for path in args.notebooks:
-        install(py, '-y', 'ae_erasing') # Each notebook meets an environment without the package
+        subprocess.run([py, '-m', 'pip', '--disable-pip-version-check', 'uninstall', '-q', '-y', 'ae_erasing'], check=True) # Each notebook meets an environment without the package
         start = time.time()
         wrong = check(py, args.wheels.resolve(), path)
         if wrong: failed.append(path.name)
