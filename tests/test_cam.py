@@ -242,6 +242,18 @@ def test_refined_probabilities_stay_such(seed, L, to, iters):
     assert out.min()>=0
     same(out.sum(1), torch.ones(2, *to), 1e-4)
 
+@given(seed=st.integers(0, 999), L=st.integers(1, 3), hold=st.sampled_from((0.,.05,.5,1.)), iters=st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
+def test_what_is_sure_goes_back_to_its_first_value(seed, L, hold, iters):
+    image,maps = batch(2, 3, 9, 8, seed=seed).sigmoid(),batch(2, L, 9, 8, seed=seed+1).mul(4).softmax(1)
+    sure = maps.amax(1, keepdim=True)>.95
+    want = maps
+    for _ in range(iters): want = (passed := refine(want, image, 1)) + hold*sure*(maps-passed)
+    out = refine(maps, image, iters, hold=hold)
+    same(out, want, 1e-5)
+    same(out.sum(1), torch.ones(2, 9, 8), 1e-4)
+    if hold==1: same(out*sure, maps*sure, 1e-5)
+
 def test_neighbours_are_shifted_copies_that_cost_no_memory():
     x = batch(2, 3, 5, 6)
     near = around(x, (1,3))
