@@ -293,7 +293,7 @@ def from_rows(
     for p,(_,digest) in zip(paths, seen):
         if digest in twice: twins.setdefault(digest, []).append(_rel(p, root))
     same = [' = '.join(t) for t in twins.values()]
-    if same: notes.append(f'{len(same)} groups of identical files: {_listed(same)}')
+    if same: notes.append(f'{len(same)} {"group" if len(same)==1 else "groups"} of identical files: {_listed(same)}')
     ids = {ls:tuple(sorted(vocab.index(l) for l in ls)) for ls,_ in shared}
     items = Paths(good)
     data = ImageLabels(name, items, tuple(run_keys([_rel(p, root) for p in items])),

@@ -1,9 +1,12 @@
 """Build the site: `make docs`. The notebooks, a reference of each module, the results and the pages of docs/ are laid out in _proc_sphinx, Sphinx makes _site of them,
 and every link is followed. Nothing is run for it, neither notebooks nor the package: what is stored is shown, and the reference is read from the sources."""
 import argparse, ast, copy, json, os, posixpath, re, runpy, sys, tokenize
+from base64 import b64decode
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from PIL import Image
 
 root = Path(__file__).resolve().parent.parent
 about = runpy.run_path(str(root/'ae_erasing/_modidx.py'))['d']['settings']
@@ -120,6 +123,11 @@ def exported(src, shown):
     meta = {} if shown else dict(tags=['hide-input'], mystnb=dict(code_prompt_show=f'Code: {", ".join(names)}', code_prompt_hide=f'Code: {", ".join(names)}'))
     return [markdown(f'<div class="anchors">{spans}</div>')] if spans else [], meta
 
+def strip(outputs):
+    "Is a picture among these outputs much wider than high? On a phone it would be a row of stamps, so that it scrolls there instead."
+    pictures = [Image.open(BytesIO(b64decode(text(d)))).size for o in outputs for k,d in o.get('data', {}).items() if k in ('image/png', 'image/jpeg')]
+    return any(w>4*h for w,h in pictures)
+
 def code_cell(c):
     "The cells that the site shows of the code cell `c`."
     src = text(c['source'])
@@ -131,8 +139,9 @@ def code_cell(c):
     if flags.get('eval')=='false' and 'install' in src: meta = dict(tags=['hide-input'], mystnb=dict(code_prompt_show='Installs the package where it is missing', code_prompt_hide='Installs the package where it is missing'))
     tags = meta.get('tags', []) + ['remove-input']*(flags.get('echo')=='false') + ['remove-output']*(flags.get('output')=='false')
     alt = flags.get('fig-alt') or flags.get('fig-cap') or ''  # `problems` tells of a picture without
-    meta = {**meta, 'tags':tags, 'mystnb':{**meta.get('mystnb', {}), 'image':dict(alt=alt)}}
     outputs = [o for o in c['outputs'] if o.get('name')!='stderr']
+    image = dict(alt=alt, classes='strip') if strip(outputs) else dict(alt=alt)
+    meta = {**meta, 'tags':tags, 'mystnb':{**meta.get('mystnb', {}), 'image':image}}
     return [*before, dict(cell_type='code', metadata=meta, source=src, outputs=outputs, execution_count=None)] if src or outputs else []
 
 def notebook(path):
