@@ -11,7 +11,7 @@ import nbformat
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
 VERSIONS = 'torch torchvision fastai fastcore timm ipywidgets ipython ipykernel matplotlib numpy'.split()
 
@@ -41,7 +41,7 @@ def check(py, wheels, path):
         cwd.mkdir()
         client = NotebookClient(nb, km=kernel(py, Path(tmp), wheels), timeout=900, resources={'metadata':{'path':str(cwd)}})
         try: client.execute()
-        except CellExecutionError as e: return [str(e)]
+        except (CellExecutionError, CellTimeoutError) as e: return [str(e)]
         left = sorted(p.name for p in cwd.iterdir() if p.name!='runs') # Where the front page tells its readers to look for theirs
     after = versions(py)
     said = [o['text'] for c in nb.cells if c.cell_type=='code' for o in c.outputs if o.get('name')=='stderr']
