@@ -112,7 +112,7 @@ def main():
 {n} training images{f" (one of {args.every} of each run)" if args.every>1 else ""}, of about {side:.0f} by {side:.0f} pixels, {len(runs)} runs; mean ± half the range. Same input, true masks used to score only.
 PAR is `cam.refine`, plain PyTorch; the dense CRF is pydensecrf2 by way of `cam.dense_crf`, 10 iterations. *At*: side of the picture worked at; answers are enlarged to the image's own size.
 CPU, one thread, all refiners in turn on each image in one process, after a warm-up; ms are medians over images, ratios are to the reference in the same run. Other work was on the machine, so that ratios say more than ms.
-No number was chosen on these masks. The CRF's are published ones, and which of them is the default was decided on another set of composed photos; so were PAR's for masks, and the share of the background where masks are unsure, which serves both. PAR's own for maps are from before.
+No number was chosen on these masks. The CRF's are published ones, and which of them is the default was decided on another set of composed photos; so were PAR's for masks (holding among them), and the share of the background where masks are unsure, which serves both. PAR's own for maps are from before.
 
 ## Class maps
 
