@@ -72,7 +72,7 @@ def refine(
     dilations:tuple=(1,2,4,8,12), # Distances at which neighbours are looked at, pixels
     similar:float=.3, # Colours count as alike within this share of their deviation around there
     near:float=.01, # Weight of nearness beside that of colour
-    hold:float=0., # Share of its first value that a sure pixel takes back each time; sure is where one map has more than .95 of all
+    hold:float=0., # Share of its first value that a sure pixel takes back each time (Zhou et al., NeurIPS 2003); sure is where one map has more than .95 of all
 )->torch.Tensor: # (N,L,H,W), within the range of `maps`; probabilities stay such
     "Let class maps flow along like colours, up to the borders of things (PAR: Ru et al., CVPR 2022; after PAMR: Araslanov and Roth, CVPR 2020)."
     maps = _over(maps, images)
@@ -87,11 +87,11 @@ def refine(
     away = torch.tensor([(dy*dy+dx*dx)**.5 for dy,dx in ways], device=images.device)
     close = -(away/away.std()/similar).pow(2)
     weights = (alike.softmax(0) + near*close.softmax(0).view(-1,1,1,1,1))/(1+near)
-    first,hold = maps,hold*(maps.amax(1, keepdim=True)>.95*maps.sum(1, keepdim=True))
+    first,back = maps,hold*(maps.amax(1, keepdim=True)>.95*maps.sum(1, keepdim=True)).to(maps)
     for _ in range(iters):
         now,maps = around(maps, dilations),torch.zeros_like(maps)
         for o,w in zip(now, weights): maps.addcmul_(o, w)
-        maps += hold*(first-maps)
+        if hold: maps.lerp_(first, back)
     return maps
 
 # %% ../nbs/03_cam.ipynb #cam-036
