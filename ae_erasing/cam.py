@@ -73,8 +73,10 @@ def refine(
     similar:float=.3, # Colours count as alike within this share of their deviation around there
     near:float=.01, # Weight of nearness beside that of colour
     hold:float=0., # Share of its first value that a sure pixel takes back each time (Zhou et al., NeurIPS 2003); sure is where one map has more than .95 of all
-)->torch.Tensor: # (N,L,H,W), within the range of `maps`; probabilities stay such
+    omega:float=1., # Go this much of the way from the values before the last to the new ones, 1 to 2: with `hold`, values settle in a fraction of the passes (second-order Richardson iteration; Golub and Varga 1961)
+)->torch.Tensor: # (N,L,H,W), not negative, and within the range of `maps` if `omega` is 1; probabilities stay such
     "Let class maps flow along like colours, up to the borders of things (PAR: Ru et al., CVPR 2022; after PAMR: Araslanov and Roth, CVPR 2020)."
+    if not 1<=omega<2: raise AEError(f'omega: {omega} is outside 1 to 2')
     maps = _over(maps, images)
     if not iters: return maps
     ways,others = _ways(dilations),around(images, dilations)
@@ -88,11 +90,15 @@ def refine(
     close = -(away/away.std()/similar).pow(2)
     weights = (alike.softmax(0) + near*close.softmax(0).view(-1,1,1,1,1))/(1+near)
     first,back = maps,hold*(maps.amax(1, keepdim=True)>.95*maps.sum(1, keepdim=True)).to(maps)
+    last = maps
     for _ in range(iters):
-        now,maps = around(maps, dilations),torch.zeros_like(maps)
-        for o,w in zip(now, weights): maps.addcmul_(o, w)
-        if hold: maps.lerp_(first, back)
-    return maps
+        now,new = around(maps, dilations),torch.zeros_like(maps)
+        for o,w in zip(now, weights): new.addcmul_(o, w)
+        if hold: new.lerp_(first, back)
+        last,maps = maps,new if omega==1 else last.lerp(new, omega)
+    if omega==1: return maps
+    total,maps = maps.sum(1, keepdim=True),maps.clamp(min=0) # what overshot below zero is taken from the rest
+    return maps*(total/maps.sum(1, keepdim=True).clamp(min=1e-12)).clamp(min=0)
 
 # %% ../nbs/03_cam.ipynb #cam-036
 def dense_crf(

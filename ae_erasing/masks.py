@@ -104,7 +104,7 @@ def image_mask(
     return fit_mask(mask, size[::-1])
 
 # %% ../nbs/06_masks.ipynb #masks-036
-_FOR_MASKS = dict(par=dict(iters=20, dilations=(1,2,4,8,12,24), similar=.2, hold=.05), crf=dict(trust=.7))
+_FOR_MASKS = dict(par=dict(iters=30, dilations=(1,2,4,8,12,24), similar=.15, hold=.05, omega=1.7), crf=dict(trust=.7))
 
 def refine_mask(
     mask:np.ndarray, # uint8 (H,W): 0 background, class + 1, 255 unsure
