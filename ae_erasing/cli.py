@@ -38,13 +38,13 @@ def _tell(data, out):
     for n in data.notes[:20]: typer.echo(f'  note: {n}')
     if len(data.notes)>20: typer.echo(f'  and {len(data.notes)-20} more notes in {out/"run.json"}')
 
-def _mine(data, out, recipe, device, fresh, verbose=True, cache=True):
+def _mine(data, out, recipe, device, fresh, verbose=True, cache=True, compile=False):
     "Run the loop, write the masks, say where they are"
     from ae_erasing.core import erase_loop
     from ae_erasing.masks import write_masks
     from ae_erasing.ranks import is_first
     _tell(data, out)
-    mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=verbose, cache=cache)
+    mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=verbose, cache=cache, compile=compile)
     if not is_first(): return mining
     report = write_masks(mining, progress=verbose)
     for w in report['warnings']: typer.echo(f'  warning: {w}')
@@ -71,6 +71,7 @@ def mine(
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
     cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in OUT/cache; several runs can share it.'),
     no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time: slower, and needs no room.'),
+    compile:bool=typer.Option(False, '--compile', help='Compile the classifier where minutes of mining images of one shape are left; needs a C++ compiler.'),
     fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the run that is in OUT.'),
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
@@ -82,7 +83,7 @@ def mine(
     if label_delim and not Path(source).is_file(): raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
     device = _device(device)
     kwargs = dict(label_delim=label_delim) if label_delim else {}
-    _mine(get_data(source, classes, **kwargs), out, r, device, fresh, cache=not no_cache and (cache or True))
+    _mine(get_data(source, classes, **kwargs), out, r, device, fresh, cache=not no_cache and (cache or True), compile=compile)
     typer.echo(f'next: ae-erasing segment {out}')
 
 # %% ../nbs/12_cli.ipynb #cli-008b

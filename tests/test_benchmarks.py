@@ -70,3 +70,10 @@ def test_explorer(bench):
     assert list(d['median'])==['creatures'] and list(d['median']['creatures'])==['step','threshold','pseudo','difference','brush','image'] and positive(*d['median']['creatures'].values())
     assert all(len(s)==2 for s in d['seconds']['creatures'].values())
     for w in ('| a stroke of the brush |', '| **image**, another one |', 'asks the classifier'): assert w in text, w
+
+@pytest.mark.slow
+def test_compiling(bench):
+    text,d = bench('compiling')
+    found, = d['found']
+    assert all(positive(found[k]['compile'], found[k]['share'], *found[k]['ips'].values()) and list(found[k]['seconds'])==['plain','compiled'] for k in ('maps','training'))
+    for w in ('| resnet10t | maps |', '| resnet10t | training |', 'break-even'): assert w in text, w

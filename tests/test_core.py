@@ -11,7 +11,8 @@ from ae_erasing import core
 from ae_erasing.cam import class_maps, image_batches, normalise, read_maps, refine, view_size, write_maps
 from ae_erasing.core import *
 from ae_erasing.data import get_data
-from ae_erasing.learner import load_cam_model, save_cam_model
+from ae_erasing.erasing import Regions
+from ae_erasing.learner import CAMNet, load_cam_model, save_cam_model
 from ae_erasing.masks import write_masks
 from ae_erasing.segment import SegRecipe, read_seg_recipe, segment
 from conftest import ROOT, fails
@@ -542,3 +543,41 @@ def test_numbers_given_beside_a_recipe_count():
     assert s.steps==7 and replace(s, steps=r.steps)==r
     with fails('steps'): vary(r, read_recipe, dict(steps=0))
     with fails("'steps'"): vary(r, read_recipe, dict(stepz=1))
+
+# --- compiling
+
+def test_a_compiled_classifier_gives_the_same_maps(tmp_path, monkeypatch):
+    if shutil.which('g++') is None: pytest.skip('needs a C++ compiler')
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
+    torch.manual_seed(0)
+    body = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3, 1, 1), torch.nn.Hardswish())
+    model,x = CAMNet(body, 8, 3).eval(),torch.randn(2, 3, 32, 48)
+    quick = compiled(model, x, flip=True)
+    assert quick is not None and any(tmp_path.rglob('*.so'))
+    with torch.no_grad(), torch.compiler.set_stance('fail_on_recompile'):
+        for got,want in zip(class_maps(quick, x, flip=True), class_maps(model, x, flip=True)): torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+def test_mining_compiles_shapes_of_which_enough_is_left(three, data, tmp_path, monkeypatch):
+    "Once for each shape that comes again, and for no other; never unless asked to"
+    asked = []
+    monkeypatch.setattr(core, 'compiled', lambda model, x, *a: asked.append(tuple(x.shape)) or model)
+    def mined(out, **kwargs):
+        shutil.copytree(three.out, out, ignore=shutil.ignore_patterns('regions', 'maps', 'refined', 'masks'))
+        mine_step(data, replace(three.recipe, bs=2), Regions(out, data), 1, mean_colour(data), 'cpu', False, **kwargs)
+        for i in three.mined: assert (Regions(out, data).read(i, 1)==three.regions.read(i, 1)).all()
+    mined(tmp_path/'plain')
+    mined(tmp_path/'short', compile=True)
+    assert not asked
+    monkeypatch.setattr(core, 'COMPILE_AFTER', 0)
+    mined(tmp_path/'long', compile=True)
+    n = {}
+    for size,ids in image_batches(data, three.mined, three.recipe.mine_size, 2): n[(len(ids), 3, *size[::-1])] = n.get((len(ids), 3, *size[::-1]), 0)+1
+    assert asked==[k for k,v in n.items() if v>1] and asked
+
+def test_what_cannot_be_compiled_is_mined_without(three, data, tmp_path, monkeypatch):
+    def broken(f, **kwargs): raise RuntimeError('no compiler\nin sight')
+    monkeypatch.setattr(torch, 'compile', broken)
+    monkeypatch.setattr(core, 'COMPILE_AFTER', 0)
+    with pytest.warns(UserWarning, match=r'cannot compile CAMNet here \(RuntimeError: no compiler\); mining goes on'): again = loop(data, tmp_path/'run', steps=1, bs=2, compile=True)
+    monkeypatch.undo()
+    same(again.out, loop(data, tmp_path/'plain', steps=1, bs=2).out)

@@ -1,0 +1,84 @@
+"""Where does `torch.compile` pay? A classifier's maps, and a step of its training, compiled and not.
+
+    python benchmarks/compiling.py
+
+Both have their turn in every round, in one process, on one batch. *Maps* is `class_maps` with `core.compiled`, which `mine --compile` uses; *training* is forward and backward pass
+and a step of SGD, with the body compiled. Compiling starts with an empty cache. It has paid for itself after *break-even* seconds of such work as it is without.
+Random weights; the maps are compared before anything is timed. On a GPU everything runs in fp16 autocast.
+Writes benchmarks/results/compiling.md and .json.
+"""
+import argparse, contextlib, os, tempfile, time
+import numpy as np, torch
+from torch import nn
+from ae_erasing.cam import class_maps
+from ae_erasing.core import COMPILE_AFTER, compiled
+from ae_erasing.learner import cam_model
+from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--bs', type=int, default=16)
+    return add_common(add_networks(p), rounds=7).parse_args()
+
+def maps(model, x, half):
+    "Class maps without and with compiling; the seconds that took"
+    def go(m):
+        with torch.no_grad(), half(): return class_maps(m, x)[0].float()
+    start = time.perf_counter()
+    with half(): quick = compiled(model.eval(), x)
+    secs = time.perf_counter()-start
+    gap = ((a := go(model))-go(quick)).abs().max().item()
+    assert a.std()>1e-3 and gap<.05*a.abs().max(), f'maps differ by {gap}'
+    return dict(plain=lambda: go(model), compiled=lambda: go(quick)),secs
+
+def training(model, x, half):
+    "A step of training without and with compiling; the seconds that took"
+    model.train()
+    quick,opt = torch.compile(model.body, dynamic=False),torch.optim.SGD(model.parameters(), 1e-6)
+    def go(body):
+        with half(): loss = model.head(body(x)).float().mean((2,3)).square().mean()
+        loss.backward(); opt.step(); opt.zero_grad()
+    start = time.perf_counter()
+    go(quick)
+    return dict(plain=lambda: go(model.body), compiled=lambda: go(quick)),time.perf_counter()-start
+
+def run_arch(arch, args):
+    torch.manual_seed(0)
+    model = cam_model(arch, 20, False, 16)[0].to(args.device, memory_format=torch.channels_last)
+    nn.init.normal_(model.head.weight, std=.05)
+    for m in model.modules(): # or nothing is left of the input at the end of an untrained EfficientNet
+        if isinstance(m, nn.BatchNorm2d): nn.init.uniform_(m.running_var, .01, .1)
+    x = torch.randn(args.bs, 3, args.size, args.size).contiguous(memory_format=torch.channels_last).to(args.device)
+    half = lambda: torch.autocast('cuda', torch.float16) if x.is_cuda else contextlib.nullcontext()
+    found = {}
+    for name,make in dict(maps=maps, training=training).items():
+        torch.compiler.reset()
+        todo,secs = make(model, x, half)
+        turns = take_turns(todo, args.rounds, torch.cuda.synchronize if x.is_cuda else None)
+        share = ratio(turns, 'compiled', 'plain')
+        found[name] = dict(compile=secs, ips={k:args.bs/float(np.median(s)) for k,s in turns.items()}, share=share, even=secs/(1-share) if share<1 else float('inf'), seconds=turns)
+        print(arch, name, {k:v for k,v in found[name].items() if k!='seconds'}, flush=True)
+    return dict(arch=arch, **found)
+
+def main():
+    args = parse()
+    torch.set_num_threads(args.threads)
+    if args.quick: args.archs,args.size,args.rounds,args.bs = ['resnet10t'],64,2,2
+    with tempfile.TemporaryDirectory() as tmp:
+        os.environ['TORCHINDUCTOR_CACHE_DIR'] = tmp
+        found = [run_arch(a, args) for a in args.archs]
+    late = lambda s: f'{s:.0f}' if s<float('inf') else 'never'
+    rows = [[f['arch'], k, f'{d["ips"]["plain"]:.1f}', f'{d["ips"]["compiled"]:.1f}', f'{d["share"]:.2f}', f'{d["compile"]:.0f}', late(d['even'])] for f in found for k in ('maps','training') for d in [f[k]]]
+    worst = max(f['maps']['even'] for f in found)
+    text = f'''# Where `torch.compile` pays
+
+Batches of {args.bs} at {args.size} px, output stride 16, {"fp16 autocast on a GPU" if args.device!="cpu" else f"fp32 on a CPU, {args.threads} thread" + "s"*(args.threads>1)}. Medians over {args.rounds} rounds; the share is the median of those within a round.
+*Break-even*: so many seconds of that work, as it is without, have to lie ahead for compiling to pay. Each shape of batch is compiled by itself.
+
+{md_table(['', '', 'images/s', 'compiled', 'share of the time', 's to compile', 'break-even, s'], rows)}
+
+{md_table(['target', 'seen', ''], [['seconds of mining a shape from which on `mine --compile` compiles, against the latest break-even of maps', late(worst), verdict(worst, COMPILE_AFTER, least=False)]])}
+'''
+    write_result(args, 'compiling', text, device=args.device, threads=args.threads, size=args.size, bs=args.bs, found=found)
+
+if __name__=='__main__': main()
