@@ -71,7 +71,7 @@ def mine(
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
     cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in OUT/cache; several runs can share it.'),
     no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time: slower, and needs no room.'),
-    compile:bool=typer.Option(False, '--compile', help='Compile the classifier where minutes of mining images of one shape are left; needs a C++ compiler.'),
+    compile:bool=typer.Option(False, '--compile', help='Compile the classifier where twenty minutes of training, or five of mining photos of one shape, are left; needs a C++ compiler.'),
     fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the run that is in OUT.'),
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
@@ -106,6 +106,7 @@ def segment(
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
     cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in RUN/cache.'),
     no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time.'),
+    compile:bool=typer.Option(False, '--compile', help='Compile the network where twenty minutes of training are left; needs a C++ compiler.'),
     fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the segmenter of this name.'),
 ):
     "Train a segmentation network on the masks of a run."
@@ -115,7 +116,7 @@ def segment(
     r = recipe or mining.recipe.name
     given = dict(arch=arch, pretrained=weights, epochs=epochs, rounds=rounds, w_psl=w_psl, refine=refine, refine_masks=refine_masks, seed=seed)
     if size is not None: given.update(size=size, side=round(read_seg_recipe(r).side*size/read_seg_recipe(r).size))
-    train(mining, name, masks, read_seg_recipe(r, **given), supervised, _device(device), fresh, cache=not no_cache and (cache or True))
+    train(mining, name, masks, read_seg_recipe(r, **given), supervised, _device(device), fresh, cache=not no_cache and (cache or True), compile=compile)
     typer.echo(f'segmenter: {run/"segment"/name}')
     typer.echo(f'next: ae-erasing predict {run} IMAGES --out FOLDER' + ('' if name=='psl' else f' --name {name}'))
 

@@ -6,10 +6,10 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 
 # %% auto #0
 __all__ = ['FREE', 'COMPILE_AFTER', 'CLASS_COLOURS', 'Recipe', 'read_numbers', 'vary', 'read_recipe', 'write_json', 'open_run',
-           'mean_colour', 'LineBar', 'bar', 'teller', 'half_type', 'half_precision', 'fit', 'train_step', 'cut',
-           'least_belief', 'may_lie', 'to_batch', 'to_belief', 'keep_mined', 'compiled', 'mine_step', 'region_mask',
-           'step_summary', 'fit_mask', 'with_cache', 'erase_loop', 'save_history', 'save_step', 'step_line', 'inline',
-           'Mining', 'class_colour', 'tint', 'glow', 'evenly', 'open_mining', 'read_run']
+           'mean_colour', 'LineBar', 'bar', 'teller', 'half_type', 'half_precision', 'Compile', 'fit', 'train_step',
+           'cut', 'least_belief', 'may_lie', 'to_batch', 'to_belief', 'keep_mined', 'compiled', 'mine_step',
+           'region_mask', 'step_summary', 'fit_mask', 'with_cache', 'erase_loop', 'save_history', 'save_step',
+           'step_line', 'inline', 'Mining', 'class_colour', 'tint', 'glow', 'evenly', 'open_mining', 'read_run']
 
 # %% ../nbs/05_core.ipynb #core-002
 import base64, csv, difflib, io, json, os, shutil, sys, time, warnings
@@ -224,6 +224,50 @@ def half_precision(
     if not str(learn.dls.device).startswith('cuda'): return learn
     return learn.to_bf16() if half_type()==torch.bfloat16 else learn.to_fp16()
 
+COMPILE_AFTER = dict(training=1200, mining=300) # Seconds of such work, with one shape of batch, from which on compiling pays
+
+def _warn_not_compiled(net, e):
+    why = f'{type(e).__name__}: {e}'.strip().splitlines()[0]
+    warnings.warn(f'compile: PyTorch cannot compile {type(net).__name__} here ({why}); the work goes on without')
+
+class Compile(Callback):
+    "Have PyTorch compile the body of the model in the midst of its training, once enough of that is left, and keep to it if it is faster."
+    order,skip,seen = 70,2,8 # Batches to warm up with, and to judge by
+    def __init__(self,
+        least:float=None, # Seconds of training that must be left; None is `COMPILE_AFTER`
+    ): store_attr()
+    def before_fit(self):
+        self.net,self.left,self.secs,self.plain,self.judged = getattr(self.model, 'module', self.model).body,self.n_epoch*len(self.dls.train),[],None,False
+    def _now(self):
+        if str(self.dls.device).startswith('cuda'): torch.cuda.synchronize()
+        return time.time()
+    def before_batch(self):
+        if self.training and not self.judged: self.begun = self._now()
+    def after_batch(self):
+        if not self.training or self.judged: return
+        self.secs.append(self._now()-self.begun)
+        self.left -= 1
+        if len(self.secs)<self.skip+self.seen: return
+        typical,self.secs = float(np.median(self.secs[self.skip:])),[]
+        if self.plain is None and typical*self.left>(COMPILE_AFTER['training'] if self.least is None else self.least): self.plain = typical; self.start()
+        else:
+            self.judged = True
+            if self.plain is not None and typical>=self.plain: self.stop()
+    def start(self):
+        "Compile with the next batch; what fails is done as before. Validation goes as before in any case, with its other shapes"
+        torch.compiler.reset()
+        body,plain = self.net,self.net.forward
+        fast = torch.compile(plain, dynamic=False)
+        def forward(x):
+            if not body.training: return plain(x)
+            try: return fast(x)
+            except Exception as e: # of the compiler's many parts; an error of the network itself comes again in the next line
+                self.judged = True; self.stop(); _warn_not_compiled(body, e)
+                return plain(x)
+        body.forward = forward
+    def stop(self): self.net.__dict__.pop('forward', None)
+    def after_fit(self): self.stop()
+
 def fit(
     learn:Learner, # Of two groups of parameters, body and head
     recipe, # With epochs, lr, head_lr and schedule
@@ -340,8 +384,6 @@ def keep_mined(
     if refined is not None: write_maps(regions.map_path(i, step, True), refined, scores, size)
     regions.write(i, step, cut(maps if refined is None else refined, scores, size, recipe.threshold, least_belief(regions, recipe, i, step), may_lie(regions, recipe, i, step)))
 
-COMPILE_AFTER = 300 # Seconds of looking at images of one shape, at one scale, from which on compiling pays
-
 @torch.no_grad()
 def compiled(
     model, # A `CAMNet`, in `eval` mode
@@ -354,8 +396,7 @@ def compiled(
     try:
         quick = SimpleNamespace(maps=torch.compile(model.maps, dynamic=False))
         class_maps(quick, x, scales, flip)
-    except Exception as e: # of its many parts; whatever it is, the model itself still works
-        return warnings.warn(f'compile: PyTorch cannot compile {type(model).__name__} here ({type(e).__name__}: {str(e).strip().splitlines()[0] if str(e).strip() else "no reason given"}); mining goes on without')
+    except Exception as e: return _warn_not_compiled(model, e) # of the compiler's many parts; the model itself still works
     return quick
 
 @torch.no_grad()
@@ -367,7 +408,7 @@ def mine_step(
     fill:tuple, # Colour of erased pixels, (r,g,b) in [0,1]
     device=None, # Where to compute; None is fastai's default
     progress:bool|Callable=True, # Show a bar in a terminal, or tell this function: as `bar`
-    compile:bool=False, # Compile the classifier for shapes of image of which enough are left (`COMPILE_AFTER`)
+    compile:bool=False, # Compile the classifier for shapes of image of which enough is left (`COMPILE_AFTER`)
 ):
     "Mine every training image with the classifier of `step`, skipping batches that are finished."
     tell,folder,device = teller(progress),regions.run/f'step_{step}',torch.device(device or default_device())
@@ -387,7 +428,7 @@ def mine_step(
             half,start = torch.autocast(device.type, enabled=device.type=='cuda'),time.time()
             with half: maps,logits = class_maps(quick.get(shape) or model, x, recipe.scales, recipe.flip)
             belief = to_belief(logits, recipe.loss).round(6)
-            if compile and shape not in quick and (time.time()-start)*left[shape]>COMPILE_AFTER*len(recipe.scales):
+            if compile and shape not in quick and (time.time()-start)*left[shape]>COMPILE_AFTER['mining']*len(recipe.scales):
                 tell(f'step {step}: compiling', done, total)
                 with half: quick = {shape:compiled(model, x, recipe.scales, recipe.flip)}
             if recipe.refine: pictures = to_batch(data, ids, ([0.]*3,[1.]*3), size=view_size(data.size(ids[0], recipe.max_side), recipe.refine_size), max_side=recipe.max_side, device=device)
@@ -471,7 +512,7 @@ def erase_loop(
     cache:bool|str|Path=True, # Keep decoded images in `out/cache`, or in this folder; False decodes them each time
     progress:Callable=None, # Tell this function how far things are, in place of the bars: as `bar`
     cbs:list=(), # More fastai callbacks, for the training of each step
-    compile:bool=False, # Have PyTorch compile the classifier where minutes of mining images of one shape are left; maps then differ in their last bits
+    compile:bool=False, # Have PyTorch compile the classifier where enough training, or mining of one shape of image, is left (`COMPILE_AFTER`); results then differ in their last bits
     **overrides, # Any other number of the recipe
 )->'Mining': # Shows itself in a notebook: a table of the steps and a picture
     "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1)."
@@ -492,7 +533,7 @@ def erase_loop(
         folder,start = Path(out)/f'step_{t}',time.time()
         if not (folder/'model.safetensors').exists():
             before = Path(out)/f'step_{t-1}'/'model.safetensors' if recipe.keep_weights and t>1 else None
-            learn = train_step(data, recipe, _Erased(regions, t-1, recipe.max_side) if t>1 else None, fill, t, device, before, progress, cbs)
+            learn = train_step(data, recipe, _Erased(regions, t-1, recipe.max_side) if t>1 else None, fill, t, device, before, progress, [*cbs, *([Compile()] if compile else [])])
             if first: save_step(learn, folder)
             wait()
         mine_step(data, recipe, regions, t, fill, device, progress, compile)

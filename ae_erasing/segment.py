@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from .data import AEError, CropFlip, ImageLabels, open_mask
 from .cam import enlarge, write_whole
-from .core import LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint, vary, with_cache
+from .core import Compile, LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint, vary, with_cache
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
 from .masks import IGNORE, count_masks, names_of, refine_mask, save_mask
 from .predict import predict_image
@@ -136,13 +136,14 @@ def train_round(
     round:int=1, # Number of the round, which the seed depends on
     device=None, # Where to train; None is fastai's default
     progress:bool=True, # Show a bar in a terminal
+    cbs:list=(), # More fastai callbacks
 )->Learner: # Trained
     "Train a segmenter on masks."
     set_seed(recipe.seed*1000+100+round)
     dls = mask_dls(data, find, idxs, recipe.size, rank_bs(recipe.bs), recipe.min_scale, recipe.max_side, device=device or default_device())
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
     learn = psl_learner(dls, recipe.arch, pretrained=pretrained, loss_func=PSLLoss(recipe.w_psl, recipe.w_cls, recipe.v, recipe.w_bg, recipe.psl_refine), warm_up=recipe.warm_up, output_stride=recipe.output_stride,
-        width=recipe.width, wd=recipe.wd, opt_func=Adam if recipe.optimizer=='adam' else SGD, cbs=[LineBar(f'round {round}: training')] if progress else [])
+        width=recipe.width, wd=recipe.wd, opt_func=Adam if recipe.optimizer=='adam' else SGD, cbs=[*([LineBar(f'round {round}: training')] if progress else []), *cbs])
     return fit(learn, recipe, f'round {round}')
 
 # %% ../nbs/10_segment.ipynb #segment-018
@@ -239,6 +240,7 @@ def segment(
     fresh:bool=False, # Start over, throwing away the segmenter of this name
     verbose:bool=True, # A line a round, and bars in a terminal
     cache:bool|str|Path=True, # Read decoded images from `cache` in the run, or from this folder, and put them there if need be; False decodes them each time
+    compile:bool=False, # Have PyTorch compile the network where enough training is left: `core.Compile`
     **overrides, # Numbers of the recipe, such as `rounds=2` for PSL++
 )->'Segmenter': # Shows itself in a notebook
     "Train a segmenter on the masks of a run (AE-PSL section 3.2), in one round or more."
@@ -262,7 +264,7 @@ def segment(
         rd,start = folder/f'round_{r}',time.time()
         weights = rd/'model.safetensors'
         if not weights.exists():
-            learn = train_round(data, find, recipe, idxs, r, device, progress=verbose)
+            learn = train_round(data, find, recipe, idxs, r, device, verbose, [Compile()] if compile else [])
             if first:
                 save_history(learn, rd/'history.csv')
                 write_whole(weights, lambda f: save_seg_model(learn, f, data.vocab, recipe.size))

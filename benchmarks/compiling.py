@@ -70,6 +70,7 @@ def main():
     late = lambda s: f'{s:.0f}' if s<float('inf') else 'never'
     rows = [[f['arch'], k, f'{d["ips"]["plain"]:.1f}', f'{d["ips"]["compiled"]:.1f}', f'{d["share"]:.2f}', f'{d["compile"]:.0f}', late(d['even'])] for f in found for k in ('maps','training') for d in [f[k]]]
     worst = max(f['maps']['even'] for f in found)
+    trained = max(e for f in found if (e := f['training']['even'])<float('inf') or args.quick)
     text = f'''# Where `torch.compile` pays
 
 Batches of {args.bs} at {args.size} px, output stride 16, {"fp16 autocast on a GPU" if args.device!="cpu" else f"fp32 on a CPU, {args.threads} thread" + "s"*(args.threads>1)}. Medians over {args.rounds} rounds; the share is the median of those within a round.
@@ -77,7 +78,10 @@ Batches of {args.bs} at {args.size} px, output stride 16, {"fp16 autocast on a G
 
 {md_table(['', '', 'images/s', 'compiled', 'share of the time', 's to compile', 'break-even, s'], rows)}
 
-{md_table(['target', 'seen', ''], [['seconds of mining a shape from which on `mine --compile` compiles, against the latest break-even of maps', late(worst), verdict(worst, COMPILE_AFTER, least=False)]])}
+{md_table(['target', 'seen', ''], [['seconds of mining a shape from which on `--compile` compiles, against the latest break-even of maps', late(worst), verdict(worst, COMPILE_AFTER['mining'], least=False)],
+    ['the same for training, of networks that gain at all', late(trained), verdict(trained, COMPILE_AFTER['training'], least=False)]])}
+
+A step of training that compiling makes no faster is done as before from then on (`core.Compile`).
 '''
     write_result(args, 'compiling', text, device=args.device, threads=args.threads, size=args.size, bs=args.bs, found=found)
 

@@ -568,7 +568,7 @@ def test_mining_compiles_shapes_of_which_enough_is_left(three, data, tmp_path, m
     mined(tmp_path/'plain')
     mined(tmp_path/'short', compile=True)
     assert not asked
-    monkeypatch.setattr(core, 'COMPILE_AFTER', 0)
+    monkeypatch.setitem(core.COMPILE_AFTER, 'mining', 0)
     mined(tmp_path/'long', compile=True)
     n = {}
     for size,ids in image_batches(data, three.mined, three.recipe.mine_size, 2): n[(len(ids), 3, *size[::-1])] = n.get((len(ids), 3, *size[::-1]), 0)+1
@@ -577,7 +577,50 @@ def test_mining_compiles_shapes_of_which_enough_is_left(three, data, tmp_path, m
 def test_what_cannot_be_compiled_is_mined_without(three, data, tmp_path, monkeypatch):
     def broken(f, **kwargs): raise RuntimeError('no compiler\nin sight')
     monkeypatch.setattr(torch, 'compile', broken)
-    monkeypatch.setattr(core, 'COMPILE_AFTER', 0)
-    with pytest.warns(UserWarning, match=r'cannot compile CAMNet here \(RuntimeError: no compiler\); mining goes on'): again = loop(data, tmp_path/'run', steps=1, bs=2, compile=True)
+    monkeypatch.setitem(core.COMPILE_AFTER, 'mining', 0)
+    with pytest.warns(UserWarning, match=r'cannot compile CAMNet here \(RuntimeError: no compiler\); the work goes on'): again = loop(data, tmp_path/'run', steps=1, bs=2, compile=True)
     monkeypatch.undo()
     same(again.out, loop(data, tmp_path/'plain', steps=1, bs=2).out)
+
+def trained(data, left=0, fails=False, slow=False, **kwargs):
+    "Train with a compiler that only counts, on 26 batches an epoch: what the callback was left with, how often the compiled network was asked in training, and the weights"
+    asked = []
+    def compiler(f, dynamic):
+        def fast(x):
+            asked.append(len(x))
+            if fails: raise RuntimeError('broken')
+            if slow: time.sleep(.05)
+            return f(x)
+        return fast
+    cb = Compile(left)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(torch, 'compile', compiler)
+        learn = train_step(data, read_recipe('photos', **{**QUICK, 'bs':2, 'epochs':5}), None, (0,0,0), device='cpu', progress=False, cbs=[cb])
+    return cb,asked,learn
+
+def test_training_compiles_where_enough_is_left(data):
+    "The same weights, and a forward of its own only while it trains"
+    few = data.subset(data.train_idxs)
+    n = 5*(len(few)//2)
+    *_,plain = trained(few, 1e9)
+    cb,asked,learn = trained(few)
+    assert n>cb.skip+cb.seen and 0<len(asked)<=n-cb.skip-cb.seen and set(asked)=={2} and cb.judged
+    for a,b in zip(plain.model.state_dict().values(), learn.model.state_dict().values()): assert torch.equal(a, b)
+    assert 'forward' not in vars(learn.model.body) and not trained(few, 1e9)[1]
+
+def test_training_gives_up_what_is_no_faster_or_fails(data):
+    few = data.subset(data.train_idxs)
+    cb,asked,_ = trained(few, slow=True)
+    assert len(asked)==cb.skip+cb.seen
+    with pytest.warns(UserWarning, match='cannot compile .* here .RuntimeError: broken'): cb,asked,learn = trained(few, fails=True)
+    assert len(asked)==1 and cb.judged and np.isfinite(learn.recorder.values[-1][0])
+
+@pytest.mark.slow
+def test_a_compiled_training_learns_the_same(data, tmp_path, monkeypatch):
+    if shutil.which('g++') is None: pytest.skip('needs a C++ compiler')
+    monkeypatch.setenv('TORCHINDUCTOR_CACHE_DIR', str(tmp_path))
+    few = data.subset(data.train_idxs)
+    learns = [train_step(few, read_recipe('photos', **{**QUICK, 'bs':2, 'epochs':4}), None, (0,0,0), device='cpu', progress=False, cbs=[Compile(left)]) for left in (1e9,0)]
+    assert any(tmp_path.rglob('*.so'))
+    losses = [[v[0] for v in l.recorder.values] for l in learns]
+    np.testing.assert_allclose(*losses, rtol=.02)
