@@ -71,7 +71,7 @@ def mine(
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
     cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in OUT/cache; several runs can share it.'),
     no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time: slower, and needs no room.'),
-    compile:bool=typer.Option(False, '--compile', help='Compile the classifier where twenty minutes of training, or five of mining photos of one shape, are left; needs a C++ compiler.'),
+    compile:bool=typer.Option(False, '--compile', help='Compile the classifier where twenty minutes of training, or ten of mining photos of one shape, are left; needs a C++ compiler.'),
     fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the run that is in OUT.'),
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
@@ -100,8 +100,8 @@ def segment(
     size:Optional[int]=typer.Option(None, help='Side of the training crops, pixels; images are looked at at a size in proportion.'),
     epochs:Optional[int]=typer.Option(None, help='Epochs a round.'),
     weights:Optional[str]=typer.Option(None, help='yes, no, packaged, hub, or a file of weights to start from.'),
-    refine:Optional[str]=typer.Option(None, help='Refine predictions of validation images by par, crf or no.'),
-    refine_masks:Optional[str]=typer.Option(None, help='Refine the masks before training by par, crf or no.'),
+    refine:Optional[str]=typer.Option(None, help='Refine predictions of validation images by par, crf, lattice or no.'),
+    refine_masks:Optional[str]=typer.Option(None, help='Refine the masks before training by par, crf, lattice or no.'),
     seed:Optional[int]=typer.Option(None, help='Of everything random.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
     cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in RUN/cache.'),
@@ -230,7 +230,7 @@ def predict(
     scales:str=typer.Option('1', help='Sizes to look at, as multiples of that: "1 1.5".'),
     flip:bool=typer.Option(False, '--flip', help='Look at the mirror image too.'),
     gate:float=typer.Option(0, min=0, max=1, help='Classes that the picture as a whole is believed to hold with less than this cannot occur, and others weigh that belief: .1 in AE-PSL; 0 leaves it out.'),
-    refine:Optional[str]=typer.Option(None, help='Draw borders along colours: par, or crf where it is there.'),
+    refine:Optional[str]=typer.Option(None, help='Draw borders along colours: par or lattice, or crf where it is there.'),
     no_overlays:bool=typer.Option(False, '--no-overlays', help='Write masks only.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
 ):

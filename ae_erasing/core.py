@@ -224,7 +224,7 @@ def half_precision(
     if not str(learn.dls.device).startswith('cuda'): return learn
     return learn.to_bf16() if half_type()==torch.bfloat16 else learn.to_fp16()
 
-COMPILE_AFTER = dict(training=1200, mining=300) # Seconds of such work, with one shape of batch, from which on compiling pays
+COMPILE_AFTER = dict(training=1200, mining=600) # Seconds of such work, with one shape of batch, from which on compiling pays
 
 def _warn_not_compiled(net, e):
     why = f'{type(e).__name__}: {e}'.strip().splitlines()[0]

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from torch.nn import functional as F
 from .data import AEError, ImageLabels, mask_image, open_mask, voc_palette
-from .cam import REFINERS, enlarge, view_size, write_whole
+from .cam import CRFS, REFINERS, enlarge, view_size, write_whole
 from .core import Mining, bar, evenly, fit_mask, tint
 from .evaluation import ConfusionMatrix, MaskHistogram, ScoreCard, Sweep, score_folder, scores
 
@@ -104,13 +104,16 @@ def image_mask(
     return fit_mask(mask, size[::-1])
 
 # %% ../nbs/06_masks.ipynb #masks-036
-_FOR_MASKS = dict(par=dict(iters=30, dilations=(1,2,4,8,12,24), similar=.15, hold=.05, omega=1.7), crf=dict(trust=.7))
+def _for_masks(by, shrunk):
+    "Numbers of a refiner for hard masks, on a picture `shrunk` to that share of its sides; the CRF's distances shrink along"
+    if by in CRFS: return dict(trust=.7, near_xy=3*shrunk, alike_xy=50*shrunk)
+    return dict(iters=30, dilations=(1,2,4,8,12,24), similar=.15, hold=.05, omega=1.7)
 
 def refine_mask(
     mask:np.ndarray, # uint8 (H,W): 0 background, class + 1, 255 unsure
     im:Image.Image, # The picture it lies over, as large
     labels:tuple=None, # The image's classes; None takes those that occur
-    by:str='par', # "par" for `cam.refine`, "crf" for `cam.dense_crf`
+    by:str='par', # "par" for `cam.refine`, "crf" for `cam.dense_crf`, "lattice" for `cam.lattice_crf`
     keep:float=0., # Pixels whose best label has a smaller share than this become unsure
     side:int=128, # Work at about this many pixels squared, if the picture has more; None is its own size
     background:float=.52, # Share of the background where the mask is unsure; the labels share the rest
@@ -126,7 +129,7 @@ def refine_mask(
     layers = torch.where(layers.sum(0)>0, layers, unsure[:,None,None])
     layers = F.interpolate(layers[None], size[::-1], mode='bilinear', align_corners=False, antialias=True)
     picture = torch.from_numpy(np.array(im.convert('RGB').resize(size, Image.Resampling.BILINEAR))).permute(2,0,1)[None].float()/255
-    probs = REFINERS[by](layers, picture, **_FOR_MASKS[by]|kwargs)
+    probs = REFINERS[by](layers, picture, **_for_masks(by, size[0]/im.width)|kwargs)
     best,which = F.interpolate(probs, mask.shape, mode='bilinear', align_corners=False)[0].max(0)
     return np.where(best.numpy()<keep, IGNORE, values[which.numpy()]).astype(np.uint8)
 
@@ -145,7 +148,7 @@ def write_masks(
     mining:Mining, # A run
     out:str|Path=None, # Folder; None is `masks` in the run
     progress:bool=True, # Show a bar in a terminal
-    refine:str=None, # "par" or "crf" passes each mask through `refine_mask`
+    refine:str=None, # "par", "crf" or "lattice" passes each mask through `refine_mask`
     **kwargs, # Passed to `image_mask`
 )->dict: # Share of background, of each class and of unsure pixels, and warnings
     "Write the pseudo mask of every training image."
@@ -206,7 +209,7 @@ def score_run(
     mining:Mining, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
     saliency:bool=False, # Did the masks in `masks/` use saliency maps?
-    refine:str=None, # Were they passed through a refiner, "par" or "crf"?
+    refine:str=None, # Were they passed through a refiner: "par", "crf" or "lattice"?
 )->ScoreCard: # One row a stage
     "Score the stages of a run: the single map, the regions after each step, the pseudo masks."
     data,truth,refined = mining.data,truth or mining.data.truth,mining.recipe.refine>0
@@ -226,7 +229,7 @@ def score_run(
             if (m := truth(i)) is not None: cm.add(m, fit_mask(mining.mask(i, t), m.shape) if data.labels[i] else np.zeros_like(m))
         card.add(f'{"refined" if refined else "single"} CAM (step 1)' if t==1 else f'regions of steps 1-{t}', scores(cm))
     if (mining.out/'masks').is_dir():
-        card.add('pseudo masks', scores(count_masks(data, mining.out/'masks', data.train_idxs, truth)), saliency=saliency, crf=refine=='crf', refined=refined or refine=='par')
+        card.add('pseudo masks', scores(count_masks(data, mining.out/'masks', data.train_idxs, truth)), saliency=saliency, crf=refine in CRFS, refined=refined or refine=='par')
     return card
 
 # %% ../nbs/06_masks.ipynb #masks-030

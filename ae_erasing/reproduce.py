@@ -139,7 +139,7 @@ def fewer(
 
 def beside_paper(
     card:ScoreCard, # With the rows of `reproduce`
-    refined:str='', # The refiner that predictions went through, "par" or "crf"; '' is none
+    refined:str='', # The refiner that predictions went through, "par", "crf" or "lattice"; '' is none
 )->str: # Markdown: one table of means, one by class
     "Scores of the segmenters beside those of the paper."
     tail = f' + {refined}' if refined else ''

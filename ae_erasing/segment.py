@@ -16,7 +16,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from PIL import Image
 from .data import AEError, CropFlip, ImageLabels, open_mask
-from .cam import enlarge, write_whole
+from .cam import CRFS, REFINERS, enlarge, write_whole
 from .core import Compile, LineBar, Mining, write_json, bar, evenly, fit, fit_mask, inline, open_mining, read_numbers, save_history, tint, vary, with_cache
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
 from .masks import IGNORE, count_masks, names_of, refine_mask, save_mask
@@ -52,8 +52,8 @@ class SegRecipe:
     rounds:int # 2 is PSL++: the first network draws the masks for the second
     sure:float # In a training mask drawn by a network, a pixel is unsure where its probability is below this
     agree:bool # And where the mask that the network learnt from says otherwise
-    refine_masks:str # Refines pseudo masks before training: "par", "crf", or "no"
-    refine:str # Refines predictions, which are kept beside the plain ones: "par", "crf", or "no"
+    refine_masks:str # Refines pseudo masks before training: "par", "crf", "lattice" or "no"
+    refine:str # Refines predictions, which are kept beside the plain ones: "par", "crf", "lattice" or "no"
     gate:float # In predictions, a class that the whole image is believed to hold by less than this cannot occur, and others weigh that belief; 0 weighs nothing
     side:int # Images are looked at with about this many pixels squared
     scales:tuple # Sizes looked at, as multiples of that
@@ -64,7 +64,7 @@ class SegRecipe:
 # %% ../nbs/10_segment.ipynb #segment-007
 _LIMITS = dict(width=(8,4096), size=(32,4096), min_scale=(.01,1), bs=(1,4096), epochs=(1,9999), lr=(0,1000), head_lr=(0,1000), wd=(0,1000), w_psl=(0,1000), w_cls=(0,1000), w_bg=(0,1000), psl_refine=(0,1000), warm_up=(0,1),
     rounds=(1,9), sure=(0,1), gate=(0,1), side=(32,4096), max_side=(32,10**6), seed=(0,2**32-1))
-_CHOICES = dict(output_stride=(8,16,32), optimizer=('adam','sgd'), schedule=('one_cycle','step'), v=('score','label','peak'), refine_masks=('no','par','crf'), refine=('no','par','crf'))
+_CHOICES = dict(output_stride=(8,16,32), optimizer=('adam','sgd'), schedule=('one_cycle','step'), v=('score','label','peak'), refine_masks=('no',*REFINERS), refine=('no',*REFINERS))
 
 def read_seg_recipe(
     name:str='photos', # "creatures", "photos" or "voc2012"
@@ -154,7 +154,7 @@ def predict_masks(
     recipe:SegRecipe, # The numbers
     out:str|Path, # Folder for the masks; those that are there are kept
     known:bool=False, # Are the images' labels known?
-    refine:str='no', # Refine by "par" or "crf", or not
+    refine:str='no', # Refine by "par", "crf" or "lattice", or not
     sure:float=0., # A pixel is unsure where its probability is below this
     before=None, # Function from the index of an image to an earlier mask: a pixel is unsure where that is sure and says otherwise
     device=None, # Where to compute; None is fastai's default
@@ -328,7 +328,7 @@ def add_segmenters(
         seg = Segmenter(mining, js.parent.name)
         for stage,folder in seg.predictions().items():
             how = folder.name[6:]
-            card.add(stage, scores(count_masks(data, folder, data.valid_idxs, truth)), split='valid', image_labels=False, threshold=None, chosen=None, crf=how=='crf', refined=how=='par', true_masks=seg.record['supervised'])
+            card.add(stage, scores(count_masks(data, folder, data.valid_idxs, truth)), split='valid', image_labels=False, threshold=None, chosen=None, crf=how in CRFS, refined=how=='par', true_masks=seg.record['supervised'])
     return card
 
 def add_predictions(

@@ -13,7 +13,7 @@ import numpy as np, torch
 from PIL import Image
 from torch.nn import functional as F
 from quality import HERE, machine
-from ae_erasing.cam import dense_crf, refine, view_size
+from ae_erasing.cam import REFINERS, dense_crf, lattice_crf, refine, view_size
 from ae_erasing.core import open_mining
 from ae_erasing.evaluation import ConfusionMatrix, scores
 from ae_erasing.masks import image_mask, refine_mask
@@ -34,10 +34,12 @@ def parse():
 
 def rows(own, side=128):
     "Name -> (words, refiner, share of the side or None for `side`, arguments); the same for maps and masks"
+    small = dict(near_xy=3*side/own, alike_xy=50*side/own)
     return dict(
         par=('PAR, our defaults', refine, side, {}), par_own=('PAR, our defaults, own size', refine, own, {}),
         par_half=('PAR as published: half the side, 10 times, 6 distances', refine, own/2, PUBLISHED),
-        crf=('dense CRF, irn\'s numbers', dense_crf, own, {}), crf_small=('dense CRF, irn\'s numbers', dense_crf, side, {}),
+        crf=('dense CRF, irn\'s numbers', dense_crf, own, {}), crf_small=('dense CRF, irn\'s numbers, distances shrunk along', dense_crf, side, small),
+        lattice=('the same in PyTorch, `lattice_crf`', lattice_crf, side, small),
         crf_readme=('dense CRF, README\'s numbers', dense_crf, own, README), crf_deeplab=('dense CRF, DeepLab\'s numbers', dense_crf, own, DEEPLAB))
 
 def with_background(maps, alpha=4):
@@ -66,7 +68,7 @@ def from_mask(mining, i, im, row):
     mask = image_mask(mining, i)
     if not row: return mask,0.
     _,f,side,kwargs = row
-    return timed(lambda: refine_mask(mask, im, mining.data.labels[i], 'par' if f is refine else 'crf', side=round(side), **kwargs))
+    return timed(lambda: refine_mask(mask, im, mining.data.labels[i], next(k for k,v in REFINERS.items() if v is f), side=round(side), **kwargs))
 
 def run_one(path, args):
     "Input -> refiner -> mIoU, precision, recall, seconds by image"
@@ -110,7 +112,7 @@ def main():
     text = f'''# PAR beside a dense CRF: {name}
 
 {n} training images{f" (one of {args.every} of each run)" if args.every>1 else ""}, of about {side:.0f} by {side:.0f} pixels, {len(runs)} runs; mean ± half the range. Same input, true masks used to score only.
-PAR is `cam.refine`, plain PyTorch; the dense CRF is pydensecrf2 by way of `cam.dense_crf`, 10 iterations. *At*: side of the picture worked at; answers are enlarged to the image's own size.
+PAR is `cam.refine` and `cam.lattice_crf` the dense CRF, both plain PyTorch; the other rows of the dense CRF are pydensecrf2 by way of `cam.dense_crf`, 10 iterations. *At*: side of the picture worked at; answers are enlarged to the image's own size.
 CPU, one thread, all refiners in turn on each image in one process, after a warm-up; ms are medians over images, ratios are to the reference in the same run. Other work was on the machine, so that ratios say more than ms.
 No number was chosen on these masks. The CRF's are published ones, and which of them is the default was decided on another set of composed photos; so were PAR's for masks (holding among them), and the share of the background where masks are unsure, which serves both. PAR's own for maps are from before.
 

@@ -6,6 +6,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from ae_erasing import cam
 from ae_erasing.cam import *
 from ae_erasing.data import ImageLabels
 from ae_erasing.learner import cam_model
@@ -311,6 +312,51 @@ def test_a_crf_is_pydensecrfs(numbers, crf):
         d.addPairwiseBilateral(sxy=k['alike_xy'], srgb=k['alike_rgb'], rgbim=np.ascontiguousarray((im.permute(1,2,0)*255).round().numpy().astype(np.uint8)), compat=k['alike'])
         same(o, torch.tensor(np.array(d.inference(k['iters']))).view(3,18,24), 1e-5)
 
+def thing(h, w, seed=0):
+    "A picture of smooth colours with noise, (1,3,h,w) of whole numbers of 255, and blurred beliefs (1,2,h,w) in a disc on it"
+    rng = torch.Generator().manual_seed(seed)
+    ys,xs = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing='ij')
+    disc = (ys**2+xs**2<.4).float()
+    image = torch.stack([.2+.5*disc, .5+.2*xs, .4+.2*ys])[None]+.03*torch.randn(1, 3, h, w, generator=rng)
+    blob = F.interpolate(F.adaptive_avg_pool2d(disc[None,None], 5)*.8+.1, (h,w), mode='bilinear')
+    return (image.clamp(0, 1)*255).round()/255,torch.cat([1-blob, blob], 1)
+
+@pytest.mark.parametrize('numbers', ({},dict(near=2, near_xy=1, alike=4, alike_xy=67, alike_rgb=3, iters=5),dict(trust=.7, alike_xy=20, alike_rgb=13)))
+@pytest.mark.parametrize('size', ((48,64),(33,20)))
+def test_the_lattice_in_pytorch_is_that_of_pydensecrf(numbers, size, crf):
+    "Smoothness alone is taken exactly here and by a lattice there"
+    image,probs = thing(*size)
+    a,b = dense_crf(probs, image, **numbers),lattice_crf(probs, image, **numbers)
+    assert (a.argmax(1)==b.argmax(1)).float().mean()>.99 and (a-b).abs().mean()<.01
+    alone = {**numbers, 'near':0}
+    same(lattice_crf(probs, image, **alone), dense_crf(probs, image, **alone), 2e-3)
+
+@pytest.mark.parametrize('d', (1,2,3))
+def test_a_lattice_takes_a_gaussian_mean(d):
+    "Beside all pairs of points that lie close together: roughly the same, and far from leaving values as they are"
+    points = 3*torch.rand(1500, d, generator=torch.Generator().manual_seed(0))
+    x = points.sum(1, keepdim=True).sin()
+    weights = (-.5*torch.cdist(points, points)**2).exp()
+    want = weights@x/weights.sum(1, keepdim=True)
+    mean = cam._Lattice(points)
+    gap = (mean(x)/mean(torch.ones(1500, 1))-want).abs().mean()/want.std()
+    assert gap<.25 and (want-x).abs().mean()/want.std()>2*gap, gap
+
+@given(seed=st.integers(0, 999), L=st.integers(1, 4), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5), trust=st.sampled_from((.5,.7,1.)))
+@settings(max_examples=40, deadline=None)
+def test_the_lattice_gives_probabilities(seed, L, to, iters, trust):
+    probs = beliefs(2, L, 5, 4, seed=seed)
+    was = probs.clone()
+    out = lattice_crf(probs, batch(2, 3, *to, seed=seed+1).sigmoid(), iters, trust=trust)
+    assert out.shape==(2,L,*to) and out.dtype==probs.dtype and out.min()>=0 and torch.equal(probs, was)
+    same(out.sum(1), torch.ones(2, *to), 1e-4)
+
+def test_the_lattice_minds_no_batch_and_says_what_is_too_fine():
+    probs,image = beliefs(3, 2, 5, 6),batch(3, 3, 20, 24, seed=1).sigmoid()
+    out = lattice_crf(probs, image, 3)
+    for i in range(3): same(lattice_crf(probs[i:i+1], image[i:i+1], 3), out[i:i+1])
+    with fails('lattice', 'larger'): lattice_crf(probs, image, alike_xy=1e-5, alike_rgb=1e-4)
+
 def test_a_crf_trusts_labels_as_irn_does(crf):
     "`trust` is the certainty of pydensecrf's `unary_from_labels`"
     from pydensecrf.utils import unary_from_labels
@@ -454,3 +500,8 @@ def test_large_photos_are_grouped_by_their_shrunk_size(tmp_path):
         def size(self, i, max_side=None): return asked.append(max_side) or (64,64)
     image_batches(Data(), [0,1], 64, 2, 777)
     assert asked==[777,777]
+
+def test_refiners_take_fastais_tensors():
+    from fastai.vision.all import TensorImage
+    image,probs = thing(16, 20)
+    for by in ('par','lattice'): same(REFINERS[by](probs, TensorImage(image), 3), REFINERS[by](probs, image, 3))

@@ -264,12 +264,12 @@ def test_missing_saliency_is_named(mining, tmp_path):
 
 # refined
 
-@pytest.fixture(params=('par','crf'))
+@pytest.fixture(params=('par','lattice','crf'))
 def by(request):
     if request.param=='crf': pytest.importorskip('pydensecrf.densecrf')
     return request.param
 
-def refiners(): return ('par','crf') if find_spec('pydensecrf') else ('par',)
+def refiners(): return ('par','lattice','crf') if find_spec('pydensecrf') else ('par','lattice')
 
 def noise(w, h, seed=0): return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (h,w,3), dtype=np.uint8))
 
@@ -308,7 +308,7 @@ def test_what_is_unsure_goes_with_its_colour(by):
 def test_borders_move_to_where_colours_change(by):
     mask,im = halves()
     mask[:,:19],mask[:,19:] = 5,0
-    assert (refine_mask(mask, im, (4,), by, trust=.6) if by=='crf' else refine_mask(mask, im, (4,), by, iters=60))[16,22]==5
+    assert (refine_mask(mask, im, (4,), by, trust=.6) if by!='par' else refine_mask(mask, im, (4,), by, iters=60))[16,22]==5
 
 def test_classes_that_the_image_does_not_have_are_unsure():
     mask,im = halves()
@@ -328,7 +328,7 @@ def test_large_masks_are_refined_on_a_smaller_picture():
 
 def test_what_cannot_be_refined_is_said():
     mask,im = halves()
-    with fails("'crfs'", 'par, crf'): refine_mask(mask, im, by='crfs')
+    with fails("'crfs'", 'par, crf, lattice'): refine_mask(mask, im, by='crfs')
     with fails('48x32', '32x48'): refine_mask(mask, im.rotate(90, expand=True))
 
 # all of a run
@@ -343,12 +343,12 @@ def test_masks_of_a_run_refined(mining):
     assert said['share']['unsure']==0
     assert said['share']['cat']==pytest.approx(counts[1]/counts.sum(), abs=1e-4)
 
-@pytest.mark.parametrize('refine', (None,'par','crf'))
+@pytest.mark.parametrize('refine', (None,'par','crf','lattice'))
 def test_scores_say_how_masks_were_refined(mining, refine):
     mining.data = replace(mining.data, open_truth=truth)
     write_masks(mining, progress=False)
     stage = score_run(mining, refine=refine).stages[-1]
-    assert stage.stage=='pseudo masks' and stage.crf==(refine=='crf') and stage.refined==(refine=='par')
+    assert stage.stage=='pseudo masks' and stage.crf==(refine in ('crf','lattice')) and stage.refined==(refine=='par')
 
 def test_masks_of_a_run(mining):
     said = write_masks(mining, progress=False)
