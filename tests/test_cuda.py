@@ -4,8 +4,8 @@ import numpy as np, pytest, torch
 from fastai.vision.all import TensorImage, TensorMask
 from safetensors.torch import load_file
 
-from ae_erasing.cam import class_maps, normalise
-from ae_erasing.core import erase_loop, half_precision, read_recipe, to_batch, train_step
+from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
+from ae_erasing.core import compiled, erase_loop, half_precision, read_recipe, to_batch, train_step
 from ae_erasing.creatures import creatures
 from ae_erasing.data import CropFlip
 from ae_erasing.learner import cam_model
@@ -75,3 +75,17 @@ def test_plan_sees_memory():
     p = plan(read_recipe('voc2012', bs=2), read_seg_recipe('voc2012', bs=2), 100, 10)
     assert all(gb>.1 for _,_,_,gb in p.stages)
     assert any('does not fit' in o for o in plan(read_recipe('voc2012', bs=4096), read_seg_recipe('voc2012', bs=2), 100, 10).problems)
+
+def test_refiners_give_what_the_processor_gives():
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0)), (60,80), mode='bicubic').clamp(0, 1)
+    probs = torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(1)).mul(3).softmax(1)
+    for f in (refine, lattice_crf):
+        out = f(probs.cuda(), image.cuda())
+        assert out.is_cuda and (out.cpu()-f(probs, image)).abs().max()<1e-2
+
+def test_compiled_maps_are_those_of_the_network(herd):
+    model,_ = cam_model('resnet18', len(herd.vocab), False)
+    model,x = model.eval().cuda(),to_batch(herd, range(8), ([.5]*3,[.5]*3), device='cuda')
+    quick = compiled(model, x)
+    assert quick is not None
+    with torch.no_grad(): assert (normalise(class_maps(quick, x)[0])-normalise(class_maps(model, x)[0])).abs().max()<1e-2
