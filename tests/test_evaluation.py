@@ -1,5 +1,5 @@
 "Scores against scikit-learn, torchmetrics, brute force and numbers made by hand."
-import gzip, io, json, math, os, tarfile, time, warnings, zipfile
+import gzip, io, json, math, os, tarfile, warnings, zipfile
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
@@ -174,26 +174,6 @@ def test_sweep_errors():
     with pytest.raises(AEError, match='winner has the value 3'): Sweep(3).add(z, z+3, z+.5)
     for bad in (0, 2000, [.5,1.], [-.1,.5], [.5,.5001], [np.nan], []):
         with pytest.raises(AEError, match='thresholds lie'): Sweep(3, bad)
-
-def fastest(*fs, n=20):
-    "Shortest of `n` times of each function, measured in turn"
-    times = np.empty((n,len(fs)))
-    for row in times:
-        for i,f in enumerate(fs):
-            start = time.perf_counter()
-            f()
-            row[i] = time.perf_counter()-start
-    return times.min(0)
-
-@pytest.mark.parametrize('kind', ['uint8','float32'])
-def test_hundred_thresholds_cost_three(kind):
-    rng,size = np.random.default_rng(0),(500,375)
-    def smooth(top): return np.asarray(Image.fromarray(rng.random((24,32), np.float32)).resize(size, Image.BILINEAR)).clip(0, 1)*top
-    t,w,s = smooth(20.99).astype(np.uint8),smooth(19.99).astype(np.uint8)+1,smooth(1)
-    if kind=='uint8': s = (s*255).astype(np.uint8)
-    cm,sweep,th = ConfusionMatrix(21),Sweep(21),77 if kind=='uint8' else .3
-    one,all_ = fastest(lambda: cm.add(t, np.where(s>th, w, 0)), lambda: sweep.add(t, w, s))
-    assert all_<3*one, f'{all_*1e3:.2f} ms against {one*1e3:.2f} ms'
 
 def write(path, mask, palette=True):
     path.parent.mkdir(parents=True, exist_ok=True)
