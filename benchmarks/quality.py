@@ -102,7 +102,7 @@ def add_refined_masks(mining, card, truth):
     for how in ('par', *(('crf',) if find_spec('pydensecrf') else ())):
         folder = mining.out/f'masks_{how}'
         write_masks(mining, folder, progress=False, refine=how)
-        card.add(f'pseudo masks + {how}', scores(count_masks(mining.data, folder, mining.data.train_idxs, truth)), refined=True, crf=how!='par')
+        card.add(f'pseudo masks + {how}', scores(count_masks(mining.data, folder, mining.data.train_idxs, truth)), refined=True, crf=how=='crf')
 
 def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"

@@ -582,7 +582,7 @@ def test_what_cannot_be_compiled_is_mined_without(three, data, tmp_path, monkeyp
     monkeypatch.undo()
     same(again.out, loop(data, tmp_path/'plain', steps=1, bs=2).out)
 
-def trained(data, left=0, fails=False, slow=False, **kwargs):
+def trained(data, left=0, fails=False, slow=False):
     "Train with a compiler that only counts, and a clock by which a batch takes a second, or by the compiled network half of one or six: the callback, the batches that the network was asked for, and the learner"
     asked,clock = [],[0.]
     def now():
