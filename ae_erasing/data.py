@@ -517,37 +517,52 @@ def _names(i, data): return [data.vocab[k] for k in data.labels[i]]
 
 # %% ../nbs/00_data.ipynb #data-047
 class CropFlip(RandTransform):
-    "Cut a random part out of an image and its mask alike, squeeze it into a square and turn it over or not; to validate by, squeeze the whole of it. On the device, if one is named."
+    "Crop an image and its mask alike at random to a square, and flip them or not. On the device, if one is named."
     split_idx,order = None,ToTensor.order+1 # for training and validation alike
     def __init__(self,
         size:int, # Side of the square, pixels
-        min_scale:float=.5, # Least share of the image's area
-        ratio:tuple=(3/4,4/3), # Least and most width to height of the part
-        device=None, # Where images are to be squeezed; None leaves them where they are
+        min_scale:float=.5, # Least share of the image's area; for crops that are resized
+        ratio:tuple=(3/4,4/3), # Least and most width to height of the crop; the same
+        device=None, # Where images are to be resized; None leaves them where they are
+        crop:str='resize', # 'resize': a part of any size, resized to the square; 'pad': a square of the image's own pixels, padded where the image is smaller (AE-PSL)
+        pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]
+        pad_mask:int=0, # Value of padding in masks
     ):
         super().__init__()
+        if crop not in ('resize','pad'): raise AEError(f"crop={crop!r}: is unknown; use 'resize' or 'pad'")
         store_attr()
+        self.colour = [round(255*c) for c in pad_fill]
     def before_call(self, b, split_idx):
         h,w = b[0].shape[-2:]
-        self.box,self.turned = (0,0,h,w),False
-        if split_idx: return
-        self.turned = random.random()<.5
+        self.flipped = not split_idx and random.random()<.5
+        if self.crop=='pad': self.box = self._own_pixels(h, w, split_idx)
+        else: self.box = (0,0,h,w) if split_idx else self._any_part(h, w)
+    def _own_pixels(self, h, w, split_idx):
+        "A square of `size`, or as much of it as there is: anywhere in training, in the middle in validation"
+        nh,nw = min(h, self.size),min(w, self.size)
+        if split_idx: return (h-nh)//2,(w-nw)//2,nh,nw
+        return random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
+    def _any_part(self, h, w):
+        "A part of random area and proportions"
         for _ in range(10):
             area,ratio = random.uniform(self.min_scale, 1)*w*h,math.exp(random.uniform(*map(math.log, self.ratio)))
             nw,nh = round((area*ratio)**.5),round((area/ratio)**.5)
-            if 0<nw<=w and 0<nh<=h:
-                self.box = random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
-                return
-        nw,nh = min(w, max(1, round(h*self.ratio[1]))),min(h, max(1, round(w/self.ratio[0]))) # a ribbon: as much of its middle as the ratios allow
-        self.box = (h-nh)//2,(w-nw)//2,nh,nw
-    def _cut(self, x, mode):
+            if 0<nw<=w and 0<nh<=h: return random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
+        nw,nh = min(w, max(1, round(h*self.ratio[1]))),min(h, max(1, round(w/self.ratio[0]))) # very long images: as much of the middle as the ratios allow
+        return (h-nh)//2,(w-nw)//2,nh,nw
+    def _cut(self, x, mode, fill):
         t,l,h,w = self.box
         x = x[...,t:t+h,l:l+w]
         if self.device is not None: x = x.to(self.device)
-        if (h,w)!=(self.size,)*2: x = resize(x, [self.size]*2, mode, antialias=mode==InterpolationMode.BILINEAR)
-        return x.flip(-1) if self.turned else x
-    def encodes(self, x:TensorImage): return self._cut(x, InterpolationMode.BILINEAR)
-    def encodes(self, x:TensorMask): return self._cut(x[None], InterpolationMode.NEAREST_EXACT)[0]
+        if (h,w)!=(self.size,)*2: x = self._pad(x, fill) if self.crop=='pad' else resize(x, [self.size]*2, mode, antialias=mode==InterpolationMode.BILINEAR)
+        return x.flip(-1) if self.flipped else x
+    def _pad(self, x, fill):
+        "To the right and below, as Caffe's DeepLab does"
+        out = x.new_tensor(fill).view(-1, 1, 1).expand(len(x), self.size, self.size).clone()
+        out[:,:x.shape[-2],:x.shape[-1]] = x
+        return out
+    def encodes(self, x:TensorImage): return self._cut(x, InterpolationMode.BILINEAR, self.colour)
+    def encodes(self, x:TensorMask): return self._cut(x[None], InterpolationMode.NEAREST_EXACT, [self.pad_mask])[0]
 
 # %% ../nbs/00_data.ipynb #data-047b
 def image_dls(
@@ -560,10 +575,12 @@ def image_dls(
     num_workers:int=0, # Loader processes
     device=None, # Where batches go; None is fastai's default
     item_tfms:list=None, # Instead of `CropFlip`
+    crop:str='resize', # 'resize' or 'pad', as for `CropFlip`
+    pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]
     **kwargs, # Passed to `DataBlock.dataloaders`
 )->DataLoaders: # Batches of (image, labels), or of (image, mask, labels) where something is erased
     "fastai `DataLoaders` in which each image travels with the mask of what is erased from it, if anything is."
-    tfms = item_tfms or [CropFlip(size, min_scale, device=None if num_workers else device)]
+    tfms = item_tfms or [CropFlip(size, min_scale, device=None if num_workers else device, crop=crop, pad_fill=pad_fill)]
     masks,getters = ((MaskBlock,),[partial(_mask, erased=erased)]) if erased else ((),[])
     block = DataBlock(blocks=(ImageBlock, *masks, MultiCategoryBlock(vocab=list(data.vocab))), n_inp=1+len(masks), item_tfms=tfms,
         getters=[partial(_image, data=data, max_side=max_side), *getters, partial(_names, data=data)], splitter=IndexSplitter(data.valid_idxs))

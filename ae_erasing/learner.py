@@ -45,8 +45,8 @@ def vgg16_largefov(
     pool = lambda stride: nn.MaxPool2d(3, stride, padding=1)
     return nn.Sequential(*block(3, 64, 2), pool(2), *block(64, 128, 2), pool(2), *block(128, 256, 3), pool(2),
         *block(256, 512, 3), pool(1), *block(512, 512, 3, d=2), pool(1), nn.AvgPool2d(3, 1, padding=1),
-        nn.Conv2d(512, 1024, 3, padding=12, dilation=12), nn.ReLU(inplace=True), nn.Dropout2d(dropout),
-        nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True), nn.Dropout2d(dropout))
+        nn.Conv2d(512, 1024, 3, padding=12, dilation=12), nn.ReLU(inplace=True), nn.Dropout(dropout),
+        nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True), nn.Dropout(dropout))
 
 # %% ../nbs/02_learner.ipynb #learner-012
 def _decimate(w, shape):
@@ -220,14 +220,14 @@ def cam_model(
 
 # %% ../nbs/02_learner.ipynb #learner-025
 class SquaredLoss:
-    "Squared distance between the logits and the label vector divided by its sum (AE-PSL section 3.1, after HCP; the division is inferred)."
+    "Half the squared distance between the logits and the label vector divided by its sum (AE-PSL section 3.1, after HCP; Caffe's half and the division are inferred from the printed loss)."
     def __init__(self,
         reduction:str='mean', # 'mean' over the batch, or 'none' for one value an image
         thresh:float=.5, # `decodes` calls a class present above this share of the largest
     ): store_attr()
     def __call__(self, pred, targ):
         targ = targ.float()/targ.float().sum(-1, keepdim=True).clamp(min=1)
-        loss = (pred-targ).pow(2).sum(-1)
+        loss = (pred-targ).pow(2).sum(-1)/2
         return loss.mean() if self.reduction=='mean' else loss
     def activation(self, pred): return pred.clamp(0, 1)
     def decodes(self, p): return p > self.thresh*p.max(-1, keepdim=True)[0].clamp(min=1e-6)

@@ -134,16 +134,20 @@ def own_target(
     images:torch.Tensor=None, # The batch itself, (N,3,H,W) in any scaling: let the prediction flow along its colours first
     iters:int=10, # Times it is passed on, as in `cam.refine`, at half the size
     w_bg:float=1., # Weight of the background beside those of the classes; the paper's is 1
+    among:str='labels', # Which classes may win a pixel besides the background: those of the image's 'labels', or 'all', which is the paper's
 )->torch.Tensor: # (N,H,W) of 0 and class + 1
-    "What the network itself would say, among the image's classes and weighed by what it sees in the whole image: S_hat of AE-PSL, section 3.2; refined along colours as by Araslanov and Roth (CVPR 2020), if wanted."
+    """The network's own prediction, weighed by its image-level scores: S_hat of AE-PSL, section 3.2.
+
+    With `images` it is refined along colours first, as by Araslanov and Roth (CVPR 2020)."""
     seg,present,images = (o if o is None else o.as_subclass(torch.Tensor) for o in (seg, present, images)) # fastai's own types don't mix
     probs = seg.softmax(1)
+    may_win = present if among=='labels' or v is None else torch.ones_like(present)
     if by=='peak': w = present/probs[:,1:].amax((2,3)).clamp(min=1e-3)
-    else: w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*present
+    else: w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*may_win
     probs = probs*torch.cat([torch.full_like(w[:,:1], w_bg), w], 1)[:,:,None,None]
     if images is None: return probs.argmax(1)
-    most = max(1, int(present.sum(1).max())) # labels of an image: the other layers are empty
-    idx = torch.cat([torch.zeros_like(present[:,:1], dtype=torch.long), present.float().topk(most, 1)[1]+1], 1)
+    most = max(1, int(may_win.sum(1).max())) # the layers of other classes are empty
+    idx = torch.cat([torch.zeros_like(present[:,:1], dtype=torch.long), may_win.float().topk(most, 1)[1]+1], 1)
     size = [-(-d//2) for d in images.shape[-2:]]
     few,small = (F.interpolate(o, size, mode='bilinear', align_corners=False) for o in (probs.gather(1, idx[:,:,None,None].expand(-1, -1, *probs.shape[-2:])), images.float()))
     best = F.interpolate(refine(few, small, iters), probs.shape[-2:], mode='bilinear', align_corners=False).argmax(1)
@@ -160,8 +164,13 @@ class PSLLoss:
         refine:int=0, # Times that the prediction flows along the colours of the picture before it is learnt from; 0 is the paper's
         ignore:int=255, # Value of unsure pixels
         reduction:str='mean', # 'mean' over all pixels that count, or 'none' for one value an image
+        among:str='labels', # Which classes may win a pixel of the prediction, as in `own_target`: those of the 'labels', or 'all', the paper's
+        norm:str='batch', # 'batch': each term is a mean over all pixels of the batch that count; 'image', the paper's: over those of each image, then over images
     ):
         if v not in ('score','label','peak'): raise AEError(f"v={v!r}: is unknown; use 'score', 'label' or 'peak'")
+        if among not in ('labels','all'): raise AEError(f"among={among!r}: is unknown; use 'labels' or 'all'")
+        if norm not in ('batch','image'): raise AEError(f"norm={norm!r}: is unknown; use 'batch' or 'image'")
+        if among=='all' and v!='score': raise AEError(f"among='all' with v={v!r}: only scores weigh classes that an image isn't labelled with; use v='score', or among='labels'")
         store_attr()
         self.ramp,self.images = 1.,None # Share of `w_psl` that counts now, and the batch that is seen: `WarmUp` sets both
     def __call__(self, pred, mask, labels=None):
@@ -171,17 +180,23 @@ class PSLLoss:
         present = labels_in(mask, seg.shape[1]-1) if labels is None else labels.bool()
         allowed = torch.cat([torch.ones_like(present[:,:1]), present], 1)
         inside = (mask!=self.ignore) & (mask<seg.shape[1])
-        known = inside & allowed.gather(1, mask.where(inside, 0).flatten(1)).view_as(mask)
-        loss = self._nll(logp, mask, known)
-        if self.w_psl*self.ramp>0: loss = loss + self.w_psl*self.ramp*self._nll(logp, own_target(seg.float(), v, present, self.v, self.images if self.refine else None, self.refine, self.w_bg), torch.ones_like(known))
+        loss = self._nll(logp, mask, inside & self._is_allowed(mask.where(inside, 0), allowed))
+        weight = self.w_psl*self.ramp
+        if weight>0:
+            images = self.images if self.refine else None
+            target = own_target(seg.float(), v, present, self.v, images, self.refine, self.w_bg, self.among)
+            loss = loss + weight*self._nll(logp, target, self._is_allowed(target, allowed))
         if self.w_cls and v is not None:
             cls = F.binary_cross_entropy_with_logits(v.float(), present.float(), reduction='none').mean(1)
             loss = loss + self.w_cls*(cls.mean() if self.reduction=='mean' else cls)
         return loss
+    def _is_allowed(self, mask, allowed): return allowed.gather(1, mask.flatten(1)).view_as(mask)
     def _nll(self, logp, target, use):
+        "J of the paper: the mean negative log likelihood of the pixels in `use`"
         nll = -logp.gather(1, target.where(use, 0)[:,None])[:,0]*use
-        if self.reduction=='mean': return nll.sum()/use.sum().clamp(min=1)
-        return nll.flatten(1).sum(1)/use.flatten(1).sum(1).clamp(min=1)
+        if self.reduction=='mean' and self.norm=='batch': return nll.sum()/use.sum().clamp(min=1)
+        each = nll.flatten(1).sum(1)/use.flatten(1).sum(1).clamp(min=1)
+        return each.mean() if self.reduction=='mean' else each
     def activation(self, pred): return (pred[0] if isinstance(pred, (tuple,list)) else pred).softmax(1)
     def decodes(self, p): return p.argmax(1)
 

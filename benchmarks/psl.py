@@ -1,20 +1,26 @@
-"""What do the choices of PSL do that the paper leaves open? One run, one segmenter for each choice, all else alike.
+"""What do the choices of PSL do that the paper leaves open? Segmenters from the masks of one run, all else alike.
 
-    python benchmarks/psl.py --seed 10
+    python benchmarks/psl.py --seeds 10
+    python benchmarks/psl.py path/to/VOCdevkit --name target-voc --seeds 0 1 2 --images 240 --only target
 
-Draws and mines creatures, then trains on the run's masks once for each row of the table. Writes benchmarks/results/psl-creatures.md and .json.
-Everything is kept in --runs and carries on where it stopped. Seeds here are others than those of the quality tables.
+Mines the set, then trains on the run's masks once for each row of the table and each seed. Writes benchmarks/results/psl-NAME.md and .json.
+Everything is kept in --runs and resumes where it stopped. Seeds of creatures are others than those of the quality tables.
+True masks are used to score and for nothing else.
 """
-import argparse, json, time
+import argparse, json, shlex, sys, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from quality import HERE, machine
 
-PAPER = dict(v='score', psl_refine=0)
+PAPER = dict(v='score', w_bg=1, psl_refine=0, norm='image')
+TARGET = {
+    'the paper\'s S_hat: all classes, weighed by scores': dict(**PAPER, among='all'),
+    'the image\'s labels, weighed by scores': dict(**PAPER, among='labels'),
+    'the recipe: peak of each label, along colours': {}}
 CHOICES = {
     'no PSL': dict(w_psl=0),
-    'the paper\'s: v is the score': PAPER,
+    'the paper\'s, among the labels: v is the score': dict(v='score', psl_refine=0),
     'v is the label': dict(v='label', psl_refine=0),
     'v is the peak': dict(v='peak', psl_refine=0),
     'the recipe: peak, along colours': {},
@@ -24,57 +30,96 @@ CHOICES = {
     'the recipe without a classification term': dict(w_cls=0, gate=0),
     'the recipe, classification term x 5': dict(w_cls=5),
     'unsure taken for background, no PSL': dict(w_psl=0, masks='masks_hard'),
-    'unsure taken for background, the paper\'s': dict(**PAPER, masks='masks_hard'),
+    'unsure taken for background, the paper\'s': dict(v='score', psl_refine=0, masks='masks_hard'),
     'unsure taken for background, the recipe': dict(masks='masks_hard'),
     'no PSL, twice the epochs': dict(w_psl=0, times=2),
     'the recipe, twice the epochs': dict(times=2)}
 
-def main():
+ROWS = dict(choices=CHOICES, target=TARGET)
+
+def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--seed', type=int, default=10)
-    p.add_argument('--images', type=int, default=200)
-    p.add_argument('--epochs', type=int, default=10)
+    p.add_argument('source', nargs='?', default='creatures', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
+    p.add_argument('--seeds', type=int, nargs='+', default=[10], help='of the trainings; the first is that of the mining, too')
+    p.add_argument('--images', type=int, default=200, help='training images to draw, or to take from the source')
+    p.add_argument('--half', type=int, default=None, choices=(0,1), help='take every other training image of the source, from the first or second on')
+    p.add_argument('--epochs', type=int, default=None, help='epochs, if not the recipe\'s')
+    p.add_argument('--only', choices=list(ROWS), default='choices', help='which rows: what the paper leaves open, or targets alone')
+    p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
     p.add_argument('--runs', type=Path, default=Path('runs/psl'))
     p.add_argument('--results', type=Path, default=HERE/'results')
-    args = p.parse_args()
-    from ae_erasing.core import erase_loop, read_recipe
-    from ae_erasing.data import get_data, open_mask
-    from ae_erasing.masks import save_mask, write_masks
-    from ae_erasing.segment import add_segmenters, read_seg_recipe, segment
-    from ae_erasing.evaluation import ScoreCard
-    data = get_data('creatures', n=args.images, n_valid=100, size=96, seed=args.seed)
-    mining = erase_loop(data, args.runs/f'creatures-{args.seed}', read_recipe('creatures', seed=args.seed))
-    share = write_masks(mining, progress=False)['share']
+    return p.parse_args()
+
+def get_set(args):
+    "The data: drawn, or a part of the source's training images and all its validation images"
+    from ae_erasing.data import get_data
+    if args.source=='creatures': return get_data('creatures', n=args.images, n_valid=100, size=96, seed=args.seeds[0])
+    data = get_data(args.source)
+    train = data.train_idxs if args.half is None else data.train_idxs[args.half::2]
+    by_class = [[i for i in train if k in data.labels[i]] for k in range(len(data.vocab))]
+    turns = [ids[r] for r in range(max(map(len, by_class))) for ids in by_class if r<len(ids)]
+    return data.subset(sorted(list(dict.fromkeys(turns))[:args.images]) + list(data.valid_idxs))
+
+def hard_masks(mining):
+    "The run's masks with unsure pixels taken for background"
+    from ae_erasing.data import open_mask
+    from ae_erasing.masks import save_mask
     for f in (mining.out/'masks').glob('*.png'):
         m = open_mask(f)
         save_mask(np.where(m==255, 0, m), mining.out/'masks_hard'/f.name)
-    rows = []
-    for n,(name,over) in enumerate(CHOICES.items()):
-        masks = mining.out/over.get('masks', 'masks')
-        recipe = read_seg_recipe('creatures', seed=args.seed, epochs=args.epochs*over.get('times', 1), **{k:v for k,v in over.items() if k not in ('masks','times')})
-        segment(mining, f'c{n:02}', masks, recipe)
-    card = add_segmenters(mining, ScoreCard(data.vocab, data=data.name, saliency=False))
-    by_stage = {s.stage:s.score for s in card.stages}
-    for n,name in enumerate(CHOICES):
-        plain,par = by_stage[f'c{n:02}'],by_stage[f'c{n:02} + par']
-        rows.append(dict(choice=name, miou=plain.miou, precision=plain.precision, recall=plain.recall, miou_par=par.miou))
-    base = read_seg_recipe('creatures')
-    table = '\n'.join(f'| {r["choice"]} | {r["miou"]:.3f} | {r["precision"]:.3f} | {r["recall"]:.3f} | {r["miou_par"]:.3f} |' for r in rows)
-    command = f'python benchmarks/psl.py --seed {args.seed} --images {args.images} --epochs {args.epochs}'
-    text = f'''# Choices of PSL: creatures
 
-{args.images} training images, of whose pixels {share["unsure"]:.0%} are unsure, and 100 validation images; one seed, so that a point or two is noise.
-The recipe: w_psl {base.w_psl}, w_cls {base.w_cls}, v {base.v}, psl_refine {base.psl_refine}, warm_up {base.warm_up}. Each row changes what it says and nothing else.
+def train_rows(mining, args):
+    "Scores of each row and seed: lists by row, of plain and of refined predictions"
+    from ae_erasing.evaluation import ScoreCard
+    from ae_erasing.segment import add_segmenters, read_seg_recipe, segment
+    names = {}
+    for seed in args.seeds:
+        for n,(row,over) in enumerate(ROWS[args.only].items()):
+            numbers = {k:v for k,v in over.items() if k not in ('masks','times')}
+            recipe = read_seg_recipe(mining.recipe.name, seed=seed, epochs=args.epochs, **numbers)
+            recipe = replace(recipe, epochs=recipe.epochs*over.get('times', 1))
+            names[row,seed] = f'{args.only}{n:02}-{seed}'
+            seg = segment(mining, names[row,seed], mining.out/over.get('masks', 'masks'), recipe, verbose=False)
+            print(f'{row}, seed {seed}: {seg}', flush=True)
+    card = add_segmenters(mining, ScoreCard(mining.data.vocab, data=mining.data.name, saliency=False))
+    by_stage = {s.stage:s.score for s in card.stages}
+    def figures(stage): return [dict(miou=float(s.miou), precision=float(s.precision), recall=float(s.recall)) for s in (by_stage[stage],)][0]
+    return {row:[(figures(names[row,s]), figures(names[row,s]+' + par')) for s in args.seeds] for row in ROWS[args.only]}
+
+def spread(values):
+    "Mean, and half the distance from the lowest to the highest where there are several"
+    return f'{np.mean(values):.3f}' + (f' ± {np.ptp(values)/2:.3f}' if len(values)>1 else '')
+
+def main():
+    args = parse()
+    from ae_erasing.core import erase_loop, read_recipe
+    from ae_erasing.masks import write_masks
+    from ae_erasing.segment import read_seg_recipe
+    data = get_set(args)
+    name = args.name or data.name
+    mining = erase_loop(data, args.runs/f'{name}-{args.seeds[0]}', read_recipe('creatures' if args.source=='creatures' else 'photos', seed=args.seeds[0]))
+    share = write_masks(mining, progress=False)['share']
+    if args.only=='choices': hard_masks(mining)
+    found = train_rows(mining, args)
+    rows = [f'| {row} | ' + ' | '.join([spread([p[k] for p,_ in each]) for k in ('miou','precision','recall')] + [spread([r['miou'] for _,r in each])]) + ' |' for row,each in found.items()]
+    base = replace(read_seg_recipe(mining.recipe.name), epochs=args.epochs or read_seg_recipe(mining.recipe.name).epochs)
+    command = 'python benchmarks/psl.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
+    seeds = f'seeds {", ".join(map(str, args.seeds))} of the trainings (mean ± half the range), one mining' if len(args.seeds)>1 else 'one seed, so that a point or two is noise'
+    text = f'''# {"The target of PSL" if args.only=="target" else "Choices of PSL"}: {name.removeprefix("target-")}
+
+{len(data.train_idxs)} training images, of whose pixels {share["unsure"]:.0%} are unsure, and {len(data.valid_idxs)} validation images; {seeds}.
+The recipe `{mining.recipe.name}`: epochs {base.epochs}, w_psl {base.w_psl}, w_cls {base.w_cls}, v {base.v}, psl_refine {base.psl_refine}, w_bg {base.w_bg}, warm_up {base.warm_up}. Each row changes what it says and nothing else.
 
 | choice | mIoU | precision | recall | mIoU + par |
 |---|---|---|---|---|
-{table}
+''' + '\n'.join(rows) + f'''
 
 `{command}`
 {machine()}; {time.strftime('%Y-%m-%d')}.
 '''
-    (args.results/'psl-creatures.md').write_text(text)
-    (args.results/'psl-creatures.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), recipe=vars(replace(base, seed=args.seed, epochs=args.epochs)), rows=rows), indent=1))
+    args.results.mkdir(parents=True, exist_ok=True)
+    (args.results/f'psl-{name}.md').write_text(text)
+    (args.results/f'psl-{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), recipe=vars(base), seeds=args.seeds, rows={k:[dict(plain=p, par=r) for p,r in v] for k,v in found.items()}), indent=1))
     print(text)
 
 if __name__=='__main__': main()

@@ -5,6 +5,7 @@ from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
+from fastai.vision.all import Callback
 from safetensors.torch import load_file
 
 from ae_erasing import core
@@ -20,6 +21,12 @@ from tiny import contents, mask, mine_args, photos, picture, quick_command, comm
 
 QUICK = dict(arch='resnet10t', pretrained='no', size=48, mine_size=64, scales=(1,), flip='no', epochs=1, bs=8, min_score=0, threshold=.6, within=0, refine=3, refine_size=32, keep_weights='no')
 def loop(data, out, **kwargs): return erase_loop(data, out, 'photos', verbose=False, device='cpu', **{**QUICK, **kwargs})
+
+class Seen(Callback):
+    "Keeps what the network is shown"
+    order = 20
+    def __init__(self, seen): self.seen = seen
+    def before_batch(self): self.seen.append(self.x.detach().cpu().clone())
 
 @pytest.fixture(scope='module')
 def source(tmp_path_factory): return photos(tmp_path_factory.mktemp('photos'), 12, ('train','valid'))
@@ -80,6 +87,7 @@ BAD = [
     ('min_score', 1.01), ('background', -1), ('min_scale', 0), ('steps', 0, '0'), ('epochs', 0), ('size', 3, '3'), ('mine_size', 31), ('bs', 0),
     ('loss', 'hinge', "'hinge'", 'squared'), ('schedule', 'cosine', "'cosine'", 'one_cycle'), ('optimizer', 'lamb', "'lamb'", 'sgd'),
     ('scales', ''), ('scales', '0 1'), ('scales', (-1.,)), ('fill', '1 0'), ('fill', '128 128 128'), ('output_stride', 12, '12'), ('mine_stride', 0, '0'),
+    ('crop', 'squeeze', "'squeeze'", 'pad'), ('mom', 1, '1'), ('lr_drops', 0, 'whole numbers'), ('lr_drops', '2.5 4', '2.5'),
     ('lr', 'nan', 'nan'), ('head_lr', -1, '-1'), ('max_side', -1, '-1'), ('seed', 10**20, '10')]
 
 @pytest.mark.parametrize('k,v,words', [(k, v, w) for k,v,*w in BAD], ids=lambda o: str(o) if not isinstance(o, list) else '')
@@ -322,8 +330,58 @@ def test_keep_weights(data, tmp_path):
 
 def test_step_schedule(data):
     r = read_recipe('photos', **{**QUICK, 'schedule':'step', 'epochs':13, 'bs':4, 'size':32, 'optimizer':'sgd', 'loss':'squared', 'lr':.001, 'head_lr':.01})
+    d = data.subset(data.train_idxs[:4])
+    for drops in ((6,12),(12,),()):
+        learn = train_step(d, replace(r, lr_drops=drops), None, (0,0,0), device='cpu', progress=False)
+        assert np.allclose(learn.recorder.lrs, [.01*.1**sum(e>=o for o in drops) for e in range(13)]) and np.isclose(learn.opt.hypers[0]['lr'], .001*.1**len(drops))
+
+def test_the_paper_s_rate_drops_once(): assert read_recipe('voc2012').lr_drops==(12,) and read_recipe('voc2012').schedule=='step'
+
+def test_sgd_has_the_recipe_s_momentum(data):
+    "The optimiser's state keeps a running gradient, and its steps are PyTorch's with momentum and weight decay"
+    r = read_recipe('voc2012', arch='resnet10t', pretrained='no', size=32, bs=4, epochs=1)
+    assert r.mom==.9
     learn = train_step(data.subset(data.train_idxs[:4]), r, None, (0,0,0), device='cpu', progress=False)
-    assert np.allclose(learn.recorder.lrs, [.01*.1**(e//6) for e in range(13)]) and np.isclose(learn.opt.hypers[0]['lr'], .001*.01)
+    assert all(h['mom']==.9 for h in learn.opt.hypers) and all('grad_avg' in learn.opt.state[p] for p in learn.model.parameters())
+    assert 'grad_avg' not in learn.opt.state[torch.nn.Parameter(torch.zeros(1))]
+
+@pytest.mark.parametrize('mom', (0,.9))
+def test_sgd_is_pytorch_s(mom):
+    "With weight decay in the gradient, as in Caffe"
+    torch.manual_seed(0)
+    start,goal = torch.randn(2, 5)
+    own,theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    a,b = optimizer(read_recipe('voc2012', mom=mom))([own], lr=.1),torch.optim.SGD([theirs], .1, mom, weight_decay=.05)
+    a.set_hypers(lr=.1, wd=.05)
+    for _ in range(5):
+        for p,o in ((own,a),(theirs,b)):
+            o.zero_grad()
+            (p-goal).pow(2).sum().backward()
+            o.step()
+    assert torch.allclose(own, theirs, atol=1e-6) and not torch.allclose(own, start)
+
+def test_adam_s_momentum_is_beta1(): assert optimizer(read_recipe('photos', mom=.8))([torch.nn.Parameter(torch.zeros(1))], lr=.1).hypers[0]['mom']==.8
+
+def test_plain_crops_reach_the_network(data):
+    "Nothing is resized in the paper's recipe"
+    seen = []
+    r = read_recipe('voc2012', arch='resnet10t', pretrained='no', size=96, bs=4, epochs=1)
+    train_step(data.subset(data.train_idxs[:4]), r, None, (0,0,0), device='cpu', progress=False, cbs=[Seen(seen)])
+    w,h = data.size(data.train_idxs[0])
+    assert w<96 and h<96 and (seen[0][...,h:,:]==seen[0][0,0,-1,0]).float().mean()>.3 and r.crop=='pad'
+
+def test_runs_of_older_recipes_open(data, tmp_path):
+    "A run made before there were `crop`, `mom` and `lr_drops` resumes as what it was"
+    m = loop(data, tmp_path, steps=1)
+    run = json.loads((tmp_path/'run.json').read_text())
+    for k in ('crop','mom','lr_drops'): run['recipe'].pop(k)
+    (tmp_path/'run.json').write_text(json.dumps(run))
+    assert open_mining(tmp_path, data).recipe==m.recipe
+    loop(data, tmp_path, steps=1)
+    run['recipe'].update(optimizer='sgd', schedule='step', epochs=15)
+    (tmp_path/'run.json').write_text(json.dumps(run))
+    old = open_mining(tmp_path, data).recipe
+    assert old.mom==0 and old.lr_drops==(6,12) and old.crop=='resize'
 
 def test_the_paper_s_classifier(data, tmp_path):
     "VGG-16 LargeFOV, squared loss, momentum, step schedule: the voc2012 recipe in small."

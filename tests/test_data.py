@@ -672,8 +672,8 @@ def test_crops_of_image_and_mask_are_one(h, w, size, min_scale, seed, split_idx)
     t,l,bh,bw = tfm.box
     assert x.shape==(3,size,size) and m.shape==(size,size)
     assert 0<=t<t+bh<=h and 0<=l<l+bw<=w
-    if split_idx: assert tfm.box==(0,0,h,w) and not tfm.turned
-    turn = lambda a: a[:,::-1] if tfm.turned else a
+    if split_idx: assert tfm.box==(0,0,h,w) and not tfm.flipped
+    turn = lambda a: a[:,::-1] if tfm.flipped else a
     want = np.array(Image.fromarray(arr[t:t+bh,l:l+bw]).resize((size,size), Image.Resampling.BILINEAR))
     assert np.abs(turn(want).astype(int)-x.permute(1,2,0).numpy()).max()<=2, 'as Pillow does it'
     near = lambda n,e: ((np.arange(size)+.5)*n/size+e).astype(int).clip(0, n-1) # a centre between two pixels may be either's
@@ -685,7 +685,7 @@ def test_crops_keep_to_their_limits():
     cuts = [cut_of(arr, mask, seed=s, size=32, min_scale=.4)[0] for s in range(300)]
     areas,ratios = np.array([c.box[2]*c.box[3]/(90*120) for c in cuts]),np.array([c.box[3]/c.box[2] for c in cuts])
     assert .38<areas.min()<.5 and areas.max()>.85 and .72<ratios.min() and ratios.max()<1.36
-    assert .4<np.mean([c.turned for c in cuts])<.6
+    assert .4<np.mean([c.flipped for c in cuts])<.6
     tops = np.array([c.box[0]/max(1, 90-c.box[2]) for c in cuts])
     assert tops.min()<.1 and tops.max()>.9 and .4<tops.mean()<.6
 
@@ -693,6 +693,35 @@ def test_crops_keep_to_their_limits():
 def test_crops_of_ribbons(h, w, box):
     "Where no part fits, the middle"
     assert cut_of(np.zeros((h,w,3), np.uint8), np.zeros((h,w), np.uint8), size=8, min_scale=1)[0].box==box
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.integers(0, 10**6), st.sampled_from([0,1]))
+@settings(max_examples=150, deadline=None)
+def test_plain_crops_keep_their_pixels(h, w, size, seed, split_idx):
+    "Nothing is resized: the crop is there, the rest is padding, of the colour and the value that were asked for"
+    rng = np.random.default_rng(seed)
+    arr,mask = rng.integers(0, 256, (h,w,3), dtype=np.uint8),rng.integers(0, 9, (h,w), dtype=np.uint8)
+    tfm,x,m = cut_of(arr, mask, split_idx, seed, size=size, crop='pad', pad_fill=(.2,.4,1), pad_mask=255)
+    t,l,bh,bw = tfm.box
+    assert (bh,bw)==(min(h, size),min(w, size)) and 0<=t<=h-bh and 0<=l<=w-bw
+    flip = lambda a: a[:,::-1] if tfm.flipped else a
+    want,want_mask = np.tile(np.array([51,102,255], np.uint8), (size,size,1)),np.full((size,size), 255, np.uint8)
+    want[:bh,:bw],want_mask[:bh,:bw] = arr[t:t+bh,l:l+bw],mask[t:t+bh,l:l+bw]
+    assert (flip(want)==x.permute(1,2,0).numpy()).all() and (flip(want_mask)==m.numpy()).all()
+    if split_idx: assert not tfm.flipped and (t,l)==((h-bh)//2,(w-bw)//2)
+
+def test_plain_crops_fall_anywhere():
+    tops = np.array([cut_of(np.zeros((90,120,3), np.uint8), np.zeros((90,120), np.uint8), seed=s, size=32, crop='pad')[0].box[:2] for s in range(300)])
+    assert (tops.min(0)<4).all() and (tops.max(0)>(54,84)).all() and (abs(tops.mean(0)-(29,44))<5).all()
+
+def test_a_crop_that_nobody_knows():
+    with fails('crop', "'resize' or 'pad'"): CropFlip(32, crop='squeeze')
+
+def test_padding_travels_to_the_loaders(toned):
+    "Pictures of 60x44 in squares of 80: the padding has the colour, and nothing of it counts as erased"
+    dls = toned.dls(size=80, bs=4, erased=lambda i: np.ones((44,60), bool), crop='pad', pad_fill=(0,1,0))
+    x,mask,_ = dls.valid.one_batch()
+    assert mask[:,:44,:60].all() and not mask[:,44:].any() and not mask[:,:,60:].any()
+    assert (x[:,:,44:]==torch.tensor([0.,1,0], device=x.device).view(1,3,1,1)).all()
 
 def test_threads_do_not_run_ahead():
     "Results come in order, and never more than a portion of them waits to be taken"

@@ -323,12 +323,26 @@ def test_a_backbone_with_a_wider_last_layer_works():
 
 def test_squared_loss_by_hand():
     pred,targ = torch.tensor([[.5,.25,0.],[2.,0.,1.],[1.,-1.,0.]]),torch.tensor([[1,1,0],[0,0,1],[0,0,0]])
-    want = torch.tensor([.25**2, 4., 2.])
+    want = torch.tensor([.25**2, 4., 2.])/2 # Caffe's half
     same(SquaredLoss(reduction='none')(pred, targ), want)
     same(SquaredLoss()(pred, targ), want.mean())
     loss = SquaredLoss()
     loss.reduction = 'none'
     same(loss(pred, targ.float()), want)
+
+def test_squared_loss_starts_where_the_paper_s_curve_does():
+    "Near .40: scores of zero, and labels as frequent as in VOC: 1.5 an image"
+    targ = torch.tensor([[1,0,0],[1,0,0],[1,1,0],[1,0,0],[1,1,1]])
+    assert .36<SquaredLoss()(torch.zeros(5, 3), targ)<.44
+
+def test_dropout_of_largefov_drops_single_elements():
+    "As in Caffe; within a channel some places stay"
+    trunk = vgg16_largefov()
+    drops = [m for m in trunk if type(m) is torch.nn.Dropout]
+    assert len(drops)==2 and not any(isinstance(m, torch.nn.Dropout2d) for m in trunk.modules())
+    kept = drops[0].train()(torch.ones(1, 64, 8, 8))>0
+    share = kept.float().mean((2,3))
+    assert ((share>.1)&(share<.9)).all()
 
 def test_squared_loss_of_a_perfect_answer_is_zero():
     targ = torch.tensor([[1.,0,1],[0,1,0]])
@@ -350,7 +364,7 @@ def test_predictions_come_with_a_loss_an_image(loss, dls):
     n = len(dls.valid_ds)
     assert p.shape==y.shape==(n,3) and each.shape==(n,) and p.min()>=0 and p.max()<=1
     with learn.no_bar(): logits = learn.get_preds(act=lambda o: o)[0]
-    want = F.binary_cross_entropy_with_logits(logits, y, reduction='none').mean(1) if loss=='bce' else ((logits-y/y.sum(1, keepdim=True))**2).sum(1)
+    want = F.binary_cross_entropy_with_logits(logits, y, reduction='none').mean(1) if loss=='bce' else ((logits-y/y.sum(1, keepdim=True))**2).sum(1)/2
     same(each, want)
     same(p, logits.sigmoid() if loss=='bce' else logits.clamp(0, 1))
     assert learn.loss_func.reduction=='mean'

@@ -94,6 +94,56 @@ def test_the_loss_is_the_formula(seed, w_psl, w_cls, by, unsure):
     got = PSLLoss(w_psl, w_cls, by)((seg, v), S)
     assert got.isfinite() and abs(float(got)-by_hand(seg, v, S, w_psl, w_cls, by))<1e-4
 
+def paper_by_hand(seg, v, S):
+    "J(f, S) + J(f, S_hat) pixel by pixel: S_hat among all classes, J over pixels of the image's classes and the background, by image"
+    f,score = seg.softmax(1).numpy(),v.sigmoid().numpy()
+    N,K,H,W = f.shape
+    each = []
+    for n in range(N):
+        present = {0, *S[n].unique().tolist()}-{255}
+        first,second = [],[]
+        for y in range(H):
+            for x in range(W):
+                t,best = int(S[n,y,x]),int(np.argmax([f[n,0,y,x], *(score[n]*f[n,1:,y,x])]))
+                if t!=255: first.append(-np.log(f[n,t,y,x]))
+                if best in present: second.append(-np.log(f[n,best,y,x]))
+        each.append(sum(np.mean(o) for o in (first, second) if o))
+    return np.array(each)
+
+@given(seed=st.integers(0, 999), unsure=st.sampled_from((0.,.3,.9,1.)))
+@settings(max_examples=60, deadline=None)
+def test_the_paper_s_target_is_among_all_classes(seed, unsure):
+    "And pixels that it gives to a class that the image isn't labelled with don't count; means are by image"
+    seg,v,S = case(seed, unsure=unsure)
+    want,loss = paper_by_hand(seg, v, S),PSLLoss(w_cls=0, among='all', norm='image')
+    assert abs(float(loss((seg, v), S))-want.mean())<1e-4
+    loss.reduction = 'none'
+    assert np.allclose(loss((seg, v), S), want, atol=1e-4)
+
+def test_a_pixel_that_an_absent_class_wins_is_dropped():
+    "Two pixels, one label; the second is the absent class's, and gets no gradient"
+    S,seg,v = torch.tensor([[[1,255]]]),torch.tensor([[[[0.,0]],[[2,0]],[[0,4]]]]).requires_grad_(),torch.zeros(1, 2)
+    assert own_target(seg, v, labels_in(S, 2), among='all').tolist()==[[[1,2]]] and own_target(seg, v, labels_in(S, 2)).tolist()==[[[1,0]]]
+    for among,dropped in (('all',True),('labels',False)):
+        g, = torch.autograd.grad(PSLLoss(w_cls=0, among=among)((seg, v), S), seg)
+        assert (g[...,1]==0).all()==dropped and (g[...,0]!=0).any()
+
+def test_an_image_counts_as_much_as_another():
+    "However many of its pixels are unsure"
+    seg,v,S = case(1, n=2, unsure=0.)
+    S[0,1:] = 255
+    by_image,by_pixel = (PSLLoss(0, 0, norm=n)((seg, v), S) for n in ('image','batch'))
+    each = [F.cross_entropy(seg[i:i+1], S[i:i+1], ignore_index=255) for i in range(2)]
+    assert torch.allclose(by_image, sum(each)/2) and torch.allclose(by_pixel, (each[0]*5+each[1]*15)/20) and not torch.allclose(by_image, by_pixel)
+
+def test_the_paper_s_target_along_colours():
+    "Of flat colours: the same prediction, with and without absent classes"
+    seg,v,S = case(3, h=8, w=12)
+    t = own_target(seg, v, labels_in(S, 3), 'score', torch.ones(2, 3, 8, 12), 10, among='all')
+    assert t.shape==S.shape and set(t.unique().tolist())<={0,1,2,3}
+    seg[:,2] += 100
+    assert (own_target(seg, v, labels_in(S.where(S!=2, 255), 3), 'score', torch.ones(2, 3, 8, 12), 10, among='all')==2).all()
+
 @given(seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
 def test_an_absent_class_never_gets_a_pixel(seed):
@@ -188,6 +238,9 @@ def test_masks_of_bytes_and_unsure_ones():
     PSLLoss()((seg, v), torch.full_like(S, 255)).backward()
     assert seg.grad.isfinite().all()
     with fails("v='scores'", "'label'"): PSLLoss(v='scores')
+    with fails("among='both'", "'all'"): PSLLoss(among='both')
+    with fails("norm='pixel'", "'image'"): PSLLoss(norm='pixel')
+    with fails("among='all'", "v='score'"): PSLLoss(v='peak', among='all')
 
 def test_activation_and_decodes():
     seg,v,S = case(1)
