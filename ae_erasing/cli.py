@@ -268,9 +268,13 @@ def reproduce(
     out:Path=typer.Option(help='Folder of the run; a run that is there carries on.'),
     data:Path=typer.Option(Path('VOCdevkit'), help='Where VOC 2012 is, or shall be fetched to.'),
     images:Optional[int]=typer.Option(None, min=4, help='Take only so many training images, to see that it works.'),
+    valid:Optional[int]=typer.Option(None, min=1, help='And so many validation images; a third as many if not given.'),
+    arch:Optional[str]=typer.Option(None, help='Another backbone, where VGG-16\'s weights cannot be fetched, such as tf_efficientnet_lite0.'),
+    also:list[float]=typer.Option([.2], help='Mine at this threshold, too, for a row of its own; 0 leaves that out. May be given several times.'),
     saliency:Optional[Path]=typer.Option(None, help='Folder of saliency maps to take the background from, as in the paper.'),
     hours:float=typer.Option(12, min=0, help='How long there is; Colab gives about 12.'),
     plan_only:bool=typer.Option(False, '--plan-only', help='Say how long it will take here, and stop.'),
+    gpu:Optional[str]=typer.Option(None, help='With --plan-only: reckon what it would take on a T4, A100 or H100.'),
     change:list[str]=typer.Option([], '--set', metavar='KEY=VALUE', help='Another number of the loop\'s recipe.'),
     seg_change:list[str]=typer.Option([], '--seg-set', metavar='KEY=VALUE', help='Another number of the segmenter\'s recipe.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
@@ -278,20 +282,28 @@ def reproduce(
     "Do the experiment of AE-PSL (CVPR 2017) on VOC 2012 and set its scores beside the paper's."
     from ae_erasing import reproduce as r
     from ae_erasing.core import read_recipe
-    from ae_erasing.data import find_devkit, get_data
+    from ae_erasing.data import AEError, find_devkit, get_data
     from ae_erasing.ranks import is_first
     from ae_erasing.segment import read_seg_recipe
-    numbers,device = (read_recipe(recipe, **_pairs(change, '--set')),read_seg_recipe(recipe, **_pairs(seg_change, '--seg-set'))),_device(device)
+    backbone = dict(arch=arch) if arch else {}
+    numbers = read_recipe(recipe, **(backbone | _pairs(change, '--set'))),read_seg_recipe(recipe, **(backbone | _pairs(seg_change, '--seg-set')))
+    thresholds,device = tuple(t for t in also if t),_device(device)
+    if odd := [t for t in thresholds if not 0<t<1]: raise AEError(f'--also {odd[0]:g}: is no threshold; give a number between 0 and 1')
+    if gpu and not plan_only: raise AEError(f'--gpu {gpu}: is for --plan-only; without it everything is done here')
+    n_train,n_valid = images or 10582,valid or (images//3 if images else 1449)
     if not plan_only:
         devkit = get_data(data, download=find_devkit(data) is None)
-        if images: devkit = r.fewer(devkit, images)
+        if images: devkit = r.fewer(devkit, images, valid)
         _tell(devkit, out)
+        n_train,n_valid = len(devkit.train_idxs),len(devkit.valid_idxs)
     if is_first():
-        p = r.plan(*numbers, *((images or 10582, (images or 3*1449)//3) if plan_only else (len(devkit.train_idxs), len(devkit.valid_idxs))), device=device, limit=hours)
+        for o in r.differences(*numbers): typer.echo(f'  not as in the paper\'s recipe: {o}')
+        if gpu: p = r.estimate(*numbers, n_train, n_valid, gpu=gpu, limit=hours, also=thresholds)
+        else: p = r.plan(*numbers, n_train, n_valid, device=device, limit=hours, also=thresholds)
         typer.echo(str(p))
         for o in p.problems: typer.echo(f'  warning: {o}')
     if plan_only: return
-    if r.reproduce(devkit, out, *numbers, saliency, device) is None: return
+    if r.reproduce(devkit, out, *numbers, saliency, device, also=thresholds) is None: return
     typer.echo((out/'paper.md').read_text())
     typer.echo(f'written: {out/"paper.md"}, {out/"score.md"}')
 

@@ -1,16 +1,19 @@
 "The benchmarks of speed and size run from end to end, and their reports hold what they are about. The figures themselves are not judged here."
-import json, runpy, sys
+import json, os, runpy, shutil, subprocess, sys, tarfile
 from pathlib import Path
-import pytest, torch
+import numpy as np, pytest, torch
+from PIL import Image
+from ae_erasing.data import get_data, mask_image, open_mask
+from conftest import fails
 
 ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
     "Run a benchmark in its tiny mode: its report and its record"
-    def run(script):
+    def run(script, *more):
         monkeypatch.syspath_prepend(str(ROOT/'benchmarks'))
-        monkeypatch.setattr(sys, 'argv', [f'benchmarks/{script}.py', '--quick', '--results', str(tmp_path/'results')])
+        monkeypatch.setattr(sys, 'argv', [f'benchmarks/{script}.py', '--quick', '--results', str(tmp_path/'results'), *more])
         threads = torch.get_num_threads()
         try: runpy.run_path(str(ROOT/f'benchmarks/{script}.py'), run_name='__main__')
         finally: torch.set_num_threads(threads)
@@ -77,3 +80,90 @@ def test_compiling(bench):
     found, = d['found']
     assert all(positive(found[k]['compile'], found[k]['share'], *found[k]['ips'].values()) and list(found[k]['seconds'])==['plain','compiled'] for k in ('maps','training'))
     for w in ('| resnet10t | maps |', '| resnet10t | training |', 'break-even'): assert w in text, w
+
+# --- what is for a GPU
+
+def test_gpu_steps(bench):
+    text,d = bench('gpu_steps', '--recipes', 'creatures', '--device', 'cpu')
+    assert [(o['recipe'],o['part'],o['why']) for o in d['found']]==[('creatures','classifier',''), ('creatures','segmenter','')]
+    assert all(positive(*o['losses'], *o['seconds']) and len(o['losses'])==len(o['seconds'])==2 and o['types']==['float32'] and o['gb'] is None for o in d['found'])
+    for w in ('| trainings whose loss is finite | 2 of 2 | at least 2: met |', '| creatures | classifier | small_resnet | 2 | 64 |'): assert w in text, w
+
+def test_gpu_steps_say_what_fails(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT/'benchmarks'))
+    from gpu_steps import recipes, try_out, work
+    assert {'creatures','photos','voc2012'}<={*recipes()} and all(list(work(r, {}))==['classifier','segmenter'] for r in recipes())
+    def broken(data, device, cbs): raise RuntimeError('no kernel image\nand more')
+    def diverged(data, device, cbs): cbs[0].losses += [1., float('nan')]
+    assert try_out(broken, None, 'cpu')['why']=='RuntimeError: no kernel image' and 'nan' in try_out(diverged, None, 'cpu')['why']
+
+def devkit(root, big=(400,300), small=(48,60)):
+    "A devkit of two classes: six large pictures with masks, and a small one without"
+    root,rng = root/'VOC2012',np.random.default_rng(0)
+    for d in ('JPEGImages','SegmentationClass','ImageSets/Segmentation','ImageSets/Main'): (root/d).mkdir(parents=True)
+    names,rows = [f'im{i}' for i in range(7)],[]
+    for i,n in enumerate(names):
+        w,h = small if i==6 else big[::1 if i%2 else -1]
+        Image.fromarray(rng.integers(0, 256, (h//10,w//10,3), dtype=np.uint8)).resize((w,h)).save(root/f'JPEGImages/{n}.jpg')
+        m = np.zeros((h,w), np.uint8)
+        m[h//4:h//2,w//4:w//2],m[-9:] = i%2+1,255
+        if i<6: mask_image(m).save(root/f'SegmentationClass/{n}.png')
+    for s,some in (('train',names[:5]), ('val',names[5:])):
+        (root/f'ImageSets/Segmentation/{s}.txt').write_text('\n'.join(some))
+        for k,c in enumerate(('cat','dog')): (root/f'ImageSets/Main/{c}_{s}.txt').write_text('\n'.join(f'{n} {1 if names.index(n)%2==k else -1:2}' for n in some))
+    (root.parent/'classes.txt').write_text('dog\ncat\n')
+    return root.parent
+
+@pytest.fixture
+def pack(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT/'benchmarks'))
+    from pack import pack
+    return pack
+
+def test_packing(pack, tmp_path):
+    "A folder or a tar with the same images, labels and split, only smaller"
+    source = devkit(tmp_path/'source')
+    a = get_data(source)
+    said = [pack(source, tmp_path/o, 100, .2) for o in ('small','small.tar')]
+    assert all('5 images to train on and 2 to validate by, at most 100 pixels' in s and 'MB of 0.2' in s for s in said)
+    with tarfile.open(tmp_path/'small.tar') as t: t.extractall(tmp_path/'unpacked', filter='data')
+    for b in map(get_data, (tmp_path/'small', tmp_path/'unpacked/small')):
+        assert (a.keys,a.labels,a.vocab,a.train)==(b.keys,b.labels,b.vocab,b.train) and a.vocab==('dog','cat') and b.name=='small'
+        assert [b.size(i) for i in range(7)]==[(75,100),(100,75)]*3+[(48,60)] and b.truth(6) is None
+        for i in range(6):
+            m = b.truth(i)
+            assert m.shape==b.size(i)[::-1] and {*np.unique(m)}=={0,i%2+1,255} and abs((m==i%2+1).mean()-1/16)<.01
+    p = 'VOC2012/SegmentationClass/im0.png'
+    with Image.open(source/p) as x, Image.open(tmp_path/'small'/p) as y: assert x.getpalette()==y.getpalette() and y.mode=='P'
+    assert (open_mask(tmp_path/'small'/p)==open_mask(tmp_path/'unpacked/small'/p)).all()
+    assert {p.name for p in tmp_path.iterdir()}=={'source','small','small.tar','unpacked'}
+
+def test_packing_says_what_is_wrong(pack, tmp_path):
+    source = devkit(tmp_path/'source')
+    with fails('give a smaller --side or a higher --limit'): pack(source, tmp_path/'small', 100, .005)
+    with fails('is there already', 'another name'): pack(source, source)
+    with fails('is no VOC devkit'): pack(tmp_path, tmp_path/'small')
+    assert {p.name for p in tmp_path.iterdir()}=={'source'}
+
+PYTHON = '''#!/bin/sh
+case "$*" in
+    *'-m pytest'*) echo broken; exit 3;;
+    *gpu_steps*) exec sleep 60;;
+    *reproduce*) echo "$@";;
+esac'''
+
+@pytest.mark.skipif(not shutil.which('timeout'), reason='needs the command timeout, of Linux')
+def test_gpu_script(tmp_path):
+    "A part that fails, or takes longer than it may, stops no other; each has a line"
+    (tmp_path/'python').write_text(PYTHON)
+    (tmp_path/'python').chmod(0o755)
+    env = {**os.environ, 'PYTHON':str(tmp_path/'python'), 'WHEELS':'none', 'KEEP':str(tmp_path/'keep'), 'OUT':str(tmp_path/'out'), 'STEPS':'1', 'DATA':'some', 'SET':'epochs=2 steps=1'}
+    def run(*parts, **more): return subprocess.run(['bash', 'benchmarks/gpu.sh', *parts], cwd=ROOT, env={**env, **more}, capture_output=True, text=True)
+    res = run()
+    lines = [l.split() for l in (tmp_path/'out/summary.txt').read_text().splitlines()[2:]]
+    parts = ['tests','steps','training-voc2012','training-resnet50','mining','animals']
+    assert res.returncode==1 and [l[0] for l in lines]==parts and [l[4] for l in lines]==['3','124','0','0','0','0'], res.stdout+res.stderr
+    assert 'reproduce photos --data some' in (log := (tmp_path/'out/animals.log').read_text()) and '--also 0 --set epochs=2 --set steps=1' in log
+    assert 'broken' in (tmp_path/'out/tests.log').read_text() and len([*(tmp_path/'out').iterdir()])<=8, 'the machines give eight files back'
+    assert run('mining').returncode==0 and 'no time left' in run('mining', SECONDS_ALL='20').stdout
+    assert run('maths').returncode==2
