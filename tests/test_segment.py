@@ -1,10 +1,11 @@
 "A run's masks train a segmenter: the same masks twice are the same network, what is finished isn't done again, and what can't be used is said."
-import shutil
+import inspect, json, shutil
 from dataclasses import replace
 import numpy as np, pytest, torch
 from PIL import Image
 from torch.nn import functional as F
 
+from ae_erasing.cam import REFINERS
 from ae_erasing.cli import main
 from ae_erasing.core import erase_loop, open_mining
 from ae_erasing.data import get_data, open_mask
@@ -269,3 +270,33 @@ def test_command_errors(run, tmp_path, args, says, capsys):
     with pytest.raises(SystemExit) as e: main([str(a) for a in ('segment', source, *SEG, *args)])
     err = capsys.readouterr().err.strip().splitlines()
     assert e.value.code==2 and len(err)==1 and says in err[0]
+
+# a CRF with the recipe's numbers
+
+def test_the_paper_s_crf_has_largefov_s_numbers():
+    r = read_seg_recipe('voc2012')
+    f = refiner_of(r, r.refine)
+    assert r.refine=='lattice' and f.func is REFINERS['lattice']
+    assert f.keywords==dict(near=3, near_xy=3, alike=4, alike_xy=121, alike_rgb=5) and f.keywords.keys()<=inspect.signature(f.func).parameters.keys()
+    probs,image = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)).softmax(1),torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(f(probs, image), REFINERS['lattice'](probs, image, alike=4, alike_xy=121)) and not torch.equal(f(probs, image), REFINERS['lattice'](probs, image))
+
+def test_refiners_without_numbers():
+    r = read_seg_recipe('photos')
+    assert [refiner_of(r, k) for k in ('no','par','lattice')]==[None,'par','lattice'] and refiner_of(read_seg_recipe('voc2012'), 'par')=='par'
+
+@pytest.mark.parametrize('crf', ('3 3 4 121', '3 3 4 0 5', '1 2 3 4 5 6'))
+def test_numbers_that_no_crf_has(crf):
+    with fails('crf', 'five numbers'): read_seg_recipe('photos', crf=crf)
+
+def test_segmenters_of_older_recipes_resume(run):
+    "One trained before there were `among`, `norm`, `crf`, `crop`, `mom` and `lr_drops` is not trained again, and refused if they differ"
+    seg = segment(run, 'old', **TINY)
+    js,weights = seg.folder/'segment.json',seg.folder/'round_1/model.safetensors'
+    rec = json.loads(js.read_text())
+    for k in ('among','norm','crf','crop','mom','lr_drops'): rec['recipe'].pop(k)
+    js.write_text(json.dumps(rec))
+    made = weights.stat().st_mtime_ns
+    segment(run, 'old', **TINY)
+    assert weights.stat().st_mtime_ns==made and json.loads(js.read_text())['recipe']['norm']=='batch'
+    with fails('norm = batch, not image'): segment(run, 'old', **TINY, norm='image')
