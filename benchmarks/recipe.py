@@ -12,14 +12,14 @@ from contextlib import nullcontext
 from pathlib import Path
 import numpy as np, torch
 from fastai.vision.all import OptimWrapper
-from ae_erasing.cache import cache_images
-from ae_erasing.core import half_precision, half_type, read_recipe
 from ae_erasing.data import ImageLabels
-from ae_erasing.erasing import Erasing
+from ae_erasing.cache import cache_images
 from ae_erasing.learner import cam_learner
+from ae_erasing.erasing import Erasing
+from ae_erasing.core import half_precision, half_type, read_recipe
 from ae_erasing.psl import PSLLoss, psl_learner
-from ae_erasing.reproduce import plan
 from ae_erasing.segment import mask_dls, read_seg_recipe
+from ae_erasing.reproduce import plan
 from loading import CLASSES, jpegs
 from turns import add_common, add_where, md_table, ratio, take_turns, verdict, write_result
 
@@ -73,8 +73,10 @@ def learners(args, tmp):
     data = ImageLabels('bench', tuple(paths), tuple(p.stem for p in paths), tuple((i%CLASSES,) for i in range(len(paths))), tuple(f'class{k:02}' for k in range(CLASSES)), (True,)*len(paths))
     data = cache_images(data, tmp/'cache')
     sgd = lambda ps, **k: OptimWrapper(ps, torch.optim.SGD, **k)
-    cam = cam_learner(data.dls(size=r.size, bs=r.bs, min_scale=r.min_scale, device=args.device), r.arch, pretrained=False, loss_func=r.loss, output_stride=r.output_stride, opt_func=sgd, cbs=[Erasing((.5,.5,.5))])
-    seg = psl_learner(mask_dls(data, Blobs(), None, s.size, s.bs, s.min_scale, device=args.device), s.arch, pretrained=False, loss_func=PSLLoss(s.w_psl, s.w_cls, s.v, s.w_bg, s.psl_refine), output_stride=s.output_stride, width=s.width, opt_func=sgd, warm_up=s.warm_up)
+    cam = cam_learner(data.dls(size=r.size, bs=r.bs, min_scale=r.min_scale, device=args.device, crop=r.crop), r.arch, pretrained=False, loss_func=r.loss, output_stride=r.output_stride, opt_func=sgd, cbs=[Erasing((.5,.5,.5))])
+    loss = PSLLoss(s.w_psl, s.w_cls, s.v, s.w_bg, s.psl_refine, among=s.among, norm=s.norm)
+    dls = mask_dls(data, Blobs(), None, s.size, s.bs, s.min_scale, device=args.device, crop=s.crop)
+    seg = psl_learner(dls, s.arch, pretrained=False, loss_func=loss, output_stride=s.output_stride, width=s.width, opt_func=sgd, warm_up=s.warm_up)
     for l in (cam,seg): l.dls.loaders = [l.dls.train, []]
     return r,s,dict(classifier=cam, segmenter=seg)
 

@@ -4,14 +4,14 @@ import numpy as np, pytest, torch
 from fastai.vision.all import TensorImage, TensorMask
 from safetensors.torch import load_file
 
+from ae_erasing.data import CropFlip
+from ae_erasing.creatures import creatures
+from ae_erasing.learner import cam_model
 from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
 from ae_erasing.core import compiled, erase_loop, half_precision, read_recipe, to_batch, train_step
-from ae_erasing.creatures import creatures
-from ae_erasing.data import CropFlip
-from ae_erasing.learner import cam_model
 from ae_erasing.masks import write_masks
-from ae_erasing.reproduce import plan
 from ae_erasing.segment import read_seg_recipe, segment
+from ae_erasing.reproduce import plan
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')]
 QUICK = dict(size=64, mine_size=64, refine_size=64, epochs=6, steps=2)
@@ -63,11 +63,11 @@ def test_maps_are_those_of_the_processor(herd):
 def test_crops_on_the_device():
     rng = np.random.default_rng(0)
     x,m = TensorImage(torch.from_numpy(rng.integers(0, 256, (3,90,120), dtype=np.uint8))),TensorMask(torch.from_numpy(rng.integers(0, 9, (90,120), dtype=np.uint8)))
-    for seed in range(20):
+    for seed,crop,size in [(s, c, n) for s in range(10) for c,n in (('resize',64),('pad',64),('pad',128))]:
         got = []
         for d in (None,'cuda'):
             random.seed(seed)
-            got.append(CropFlip(64, .3, device=d)((x,m), split_idx=0))
+            got.append(CropFlip(size, .3, device=d, crop=crop)((x,m), split_idx=0))
         (a,b),(ga,gb) = got
         assert ga.is_cuda and gb.is_cuda and type(ga) is TensorImage and (a.int()-ga.cpu().int()).abs().max()<=2 and (b==gb.cpu()).float().mean()>.99
 
