@@ -10,9 +10,9 @@ Writes benchmarks/results/compiling.md and .json.
 import argparse, contextlib, os, tempfile, time
 import numpy as np, torch
 from torch import nn
+from ae_erasing.learner import cam_model
 from ae_erasing.cam import class_maps
 from ae_erasing.core import COMPILE_AFTER, compiled
-from ae_erasing.learner import cam_model
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 def parse():

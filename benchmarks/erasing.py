@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from fastai.vision.all import DataLoaders, TfmdDL
-from ae_erasing.core import Erasing, fit_mask, read_recipe
+from ae_erasing.images import resize_mask
 from ae_erasing.data import ImageLabels
-from ae_erasing.erasing import Regions
 from ae_erasing.learner import cam_learner
+from ae_erasing.erasing import Erasing, Regions
+from ae_erasing.core import read_recipe
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,AREA,TARGET = 20,.3,.03
@@ -59,7 +60,7 @@ def photos(n, size, tmp):
 def from_memory(data, regions, bs, size, device):
     "Loaders of ready batches, without and with masks, and then the same images, masks and labels in both"
     x = torch.stack([torch.from_numpy(np.array(data.image(i).resize((size,size)))).permute(2,0,1).float()/255-.5 for i in range(len(data))])
-    mask = torch.stack([torch.from_numpy(fit_mask(regions.erased(i, 2).astype(np.uint8), (size,size)).copy()) for i in range(len(data))])
+    mask = torch.stack([torch.from_numpy(resize_mask(regions.erased(i, 2).astype(np.uint8), (size,size)).copy()) for i in range(len(data))])
     y = torch.nn.functional.one_hot(torch.tensor([ls[0] for ls in data.labels]), CLASSES).float()
     def loaders(*xs):
         dl = TfmdDL(list(zip(*xs, y)), bs=bs, num_workers=0, device=device)

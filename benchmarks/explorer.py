@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from safetensors.torch import save_file
-from ae_erasing.core import Mining, keep_mined, open_run, read_recipe
-from ae_erasing.data import ImageLabels, open_image
-from ae_erasing.erasing import Regions
-from ae_erasing.explore import Explorer
+from ae_erasing.images import open_image
+from ae_erasing.data import ImageLabels
 from ae_erasing.learner import cam_model
+from ae_erasing.erasing import Regions
+from ae_erasing.core import Mining, keep_mined, open_run, read_recipe
+from ae_erasing.explore import Explorer
 from turns import add_common, md_table, take_turns, verdict, write_result
 
 CLASSES,LABELS,STEPS,SIZE,TARGET = 20,3,3,(500,375),150

@@ -17,10 +17,10 @@ import numpy as np, torch
 from PIL import Image
 from torch import nn
 from ae_erasing import core
-from ae_erasing.cam import class_maps, normalise
 from ae_erasing.data import ImageLabels
-from ae_erasing.erasing import Regions
 from ae_erasing.learner import cam_model
+from ae_erasing.cam import class_maps, normalise
+from ae_erasing.erasing import Regions
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,LABELS,VOC,BATCHES = 20,3,(500,375),4

@@ -52,7 +52,7 @@ def parse():
 
 def get_set(args):
     "The data: drawn, or a part of the source's training images and all its validation images"
-    from ae_erasing.data import get_data
+    from ae_erasing.sources import get_data
     if args.source=='creatures': return get_data('creatures', n=args.images, n_valid=100, size=96, seed=args.seeds[0])
     data = get_data(args.source)
     train = data.train_idxs if args.half is None else data.train_idxs[args.half::2]
@@ -62,7 +62,7 @@ def get_set(args):
 
 def hard_masks(mining):
     "The run's masks with unsure pixels taken for background"
-    from ae_erasing.data import open_mask
+    from ae_erasing.images import open_mask
     from ae_erasing.masks import save_mask
     for f in (mining.out/'masks').glob('*.png'):
         m = open_mask(f)

@@ -51,11 +51,11 @@ def same_recall(card, sweep, refined):
 
 def added(mining, truth, part=.3):
     "Of the pixels that each step mined anew: the shares on objects of which little was found before, on objects found in part, on background, and on other objects"
-    from ae_erasing.core import fit_mask
+    from ae_erasing.images import resize_mask
     new = np.zeros((len(mining.steps),4))
     for i in mining.mined:
         if (t := truth(i)) is None: continue
-        first = [fit_mask(f, t.shape) for f in mining.regions.first(i, len(mining.steps))]
+        first = [resize_mask(f, t.shape) for f in mining.regions.first(i, len(mining.steps))]
         for s in range(1, len(mining.steps)+1):
             before = np.any([(f>0)&(f<s) for f in first], 0)
             for k,f in zip(mining.data.labels[i], first):
@@ -68,8 +68,8 @@ SEGMENTERS = dict(cam='masks of the single map, neither erased nor refined, PSL'
 
 def single_masks(mining, out):
     "Masks of the first step's maps as the classifier made them: the same thresholds, no erasing, no refining"
+    from ae_erasing.images import resize_mask
     from ae_erasing.cam import enlarge
-    from ae_erasing.core import fit_mask
     from ae_erasing.masks import pseudo_mask, save_mask
     data,r = mining.data,mining.recipe
     for i in data.train_idxs:
@@ -78,7 +78,7 @@ def single_masks(mining, out):
             big = enlarge(maps, size)
             mask = pseudo_mask(big>=round(r.threshold*255), data.labels[i], big.max(0)<=round(r.background*255))
         else: mask = np.zeros((1,1), np.uint8)
-        save_mask(fit_mask(mask, data.size(i)[::-1]), out/f'{data.keys[i]}.png')
+        save_mask(resize_mask(mask, data.size(i)[::-1]), out/f'{data.keys[i]}.png')
 
 def train_segmenters(mining, seed, over):
     "One segmenter for each of `SEGMENTERS`, by the same numbers but for what its name says"
@@ -106,8 +106,8 @@ def add_refined_masks(mining, card, truth):
 
 def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"
+    from ae_erasing.sources import get_data
     from ae_erasing.core import erase_loop, read_recipe
-    from ae_erasing.data import get_data
     from ae_erasing.masks import cam_sweep, score_run, truth_folder, write_masks
     drawn = args.source=='creatures'
     data = get_data('creatures', n=args.images, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)

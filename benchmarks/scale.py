@@ -84,7 +84,7 @@ class Run:
         self.recipe = core.read_recipe('voc2012', mine_size=mine_size, steps=steps)
         self.maps = random_maps(self.recipe, size)
     def table(self):
-        from ae_erasing.data import get_data
+        from ae_erasing.sources import get_data
         from ae_erasing.erasing import Regions
         self.data = replace(get_data(self.csv), open_truth=truths(self.size))
         self.regions,self.run = Regions(self.out, self.data),self.core.open_run(self.out, self.data, self.recipe)

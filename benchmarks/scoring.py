@@ -12,7 +12,7 @@ import argparse, tempfile
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
-from ae_erasing.data import mask_image, open_mask
+from ae_erasing.images import mask_image, open_mask
 from ae_erasing.evaluation import ConfusionMatrix, Sweep, scores
 from turns import add_common, md_table, take_turns, verdict, write_result
 

@@ -41,7 +41,7 @@ def stamps():
 @contextmanager
 def fails(*contains):
     "An `AEError` of one line that says all of `contains`"
-    from ae_erasing.data import AEError
+    from ae_erasing.basics import AEError
     with pytest.raises(AEError) as e: yield
     text = str(e.value)
     assert '\n' not in text and all(c in text for c in contains), text

@@ -7,10 +7,10 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing import cache as C
-from ae_erasing.cache import *
-from ae_erasing.core import erase_loop
-from ae_erasing.creatures import creatures
 from ae_erasing.data import ImageLabels, from_folder
+from ae_erasing.creatures import creatures
+from ae_erasing.core import erase_loop
+from ae_erasing.cache import *
 from conftest import fails
 from tiny import photos, same
 

@@ -7,9 +7,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ae_erasing import cam
-from ae_erasing.cam import *
 from ae_erasing.data import ImageLabels
 from ae_erasing.learner import cam_model
+from ae_erasing.basics import *
+from ae_erasing.cam import *
 from conftest import fails
 
 def batch(*size, seed=0): return torch.randn(size, generator=torch.Generator().manual_seed(seed))
@@ -412,10 +413,10 @@ def test_an_interrupted_write_leaves_no_half_file(old, error, tmp_path):
     def save(f):
         f.write_bytes(b'half')
         raise error
-    with pytest.raises(type(error)): write_whole(path, save)
+    with pytest.raises(type(error)): atomic_write(path, save)
     assert path.read_bytes()==old if old else not path.exists()
     assert not [p for p in path.parent.glob('*.png') if p!=path]
-    write_whole(path, lambda f: f.write_bytes(b'whole'))
+    atomic_write(path, lambda f: f.write_bytes(b'whole'))
     assert path.read_bytes()==b'whole' and sorted(p.name for p in path.parent.iterdir())==['a.png']
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -424,7 +425,7 @@ def test_a_file_appears_only_when_it_is_whole(tmp_path):
         assert f.parent==path.parent
         f.write_text('1')
         seen.append(path.exists())
-    write_whole(path, save)
+    atomic_write(path, save)
     assert seen==[False] and path.read_text()=='1'
 
 def test_maps_that_cannot_be_written_leave_the_old_ones(tmp_path, monkeypatch):

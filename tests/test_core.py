@@ -9,13 +9,15 @@ from fastai.vision.all import Callback
 from safetensors.torch import load_file
 
 from ae_erasing import core
-from ae_erasing.cam import class_maps, image_batches, normalise, read_maps, refine, view_size, write_maps
-from ae_erasing.core import *
-from ae_erasing.data import get_data
-from ae_erasing.erasing import Regions
+from ae_erasing.sources import get_data
 from ae_erasing.learner import CAMNet, load_cam_model, save_cam_model
+from ae_erasing.cam import class_maps, image_batches, normalise, read_maps, refine, view_size, write_maps
+from ae_erasing.erasing import Regions
 from ae_erasing.masks import write_masks
 from ae_erasing.segment import SegRecipe, read_seg_recipe, segment
+from ae_erasing.basics import *
+from ae_erasing.images import *
+from ae_erasing.core import *
 from conftest import ROOT, fails
 from tiny import contents, mask, mine_args, photos, picture, quick_command, command, same, table, until
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from ae_erasing import creatures as C
+from ae_erasing.basics import AEError
 from ae_erasing.creatures import SPECIES, VALID_FROM, creature_image, creature_parts, creatures, draw, scene
-from ae_erasing.data import AEError
 
 ROOT = Path(__file__).resolve().parent.parent
 

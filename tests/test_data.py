@@ -7,7 +7,11 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing import data as D
+from ae_erasing.basics import *
+from ae_erasing.images import *
 from ae_erasing.data import *
+from ae_erasing.voc import *
+from ae_erasing.sources import *
 from conftest import fails
 
 def photo(path, seed=0, size=(24,18)):
@@ -484,7 +488,7 @@ def test_masks_are_never_opened_to_load_or_train(tmp_path, monkeypatch):
     root = devkit(tmp_path/'VOC2012', ROWS)
     for p in (root/'SegmentationClass').iterdir(): p.write_bytes(b'no mask')
     def no(*args, **kwargs): raise AssertionError('a mask was opened')
-    monkeypatch.setattr(D, 'open_mask', no)
+    monkeypatch.setattr('ae_erasing.voc.open_mask', no)
     data = voc2012(root)
     data.fingerprint(), data.subset([0,1]), [data.size(i) for i in range(len(data))], str(data)
     learn = cam_learner(data.dls(size=32, bs=2), 'test_resnet', pretrained=False, output_stride=32)
@@ -727,7 +731,7 @@ def test_threads_do_not_run_ahead():
     "Results come in order, and never more than a portion of them waits to be taken"
     done = []
     def f(x): done.append(x); return 2*x
-    for k,r in enumerate(in_threads(f, iter(range(50)), 4, portion=8)):
+    for k,r in enumerate(thread_map(f, iter(range(50)), 4, portion=8)):
         assert r==2*k and len(done)<=(k//8+1)*8
     assert sorted(done)==list(range(50))
 
@@ -736,7 +740,7 @@ def test_threads_stop_at_an_error():
     def f(x):
         if x==3: raise AEError('the fourth')
         done.append(x)
-    with fails('the fourth'): list(in_threads(f, range(1000), 2, portion=8))
+    with fails('the fourth'): list(thread_map(f, range(1000), 2, portion=8))
     assert max(done)<8
 
 # --- paths kept as text

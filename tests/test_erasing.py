@@ -6,8 +6,8 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing.data import ImageLabels, from_folder
-from ae_erasing.erasing import *
 from ae_erasing.learner import cam_learner
+from ae_erasing.erasing import *
 from conftest import fails
 
 # the function

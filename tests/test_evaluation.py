@@ -6,9 +6,10 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix as sk_confusion, jaccard_score, precision_score, recall_score
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from ae_erasing.data import AEError, mask_image, open_mask, voc_palette
-from ae_erasing.evaluation import *
+from ae_erasing.basics import AEError
+from ae_erasing.images import mask_image, open_mask, voc_palette
 from ae_erasing.evaluation import _below
+from ae_erasing.evaluation import *
 from conftest import fails
 
 def masks(seed, n, shape=(17,13), ignore=.15, unsure=0.):

@@ -124,7 +124,7 @@ def test_training_by_a_button(lab, browser):
 
 def test_a_page_by_the_menu(lab, browser):
     "As a person would: the Run menu, on a lesson"
-    page = open_page(browser, lab, 'nbs/08_evaluation.ipynb')
+    page = open_page(browser, lab, 'nbs/12_evaluation.ipynb')
     page.locator('#jp-main-statusbar').get_by_text('| Idle').first.wait_for()
     page.locator('.lm-MenuBar-itemLabel', has_text='Run').first.click()
     page.locator('.lm-Menu-itemLabel', has_text='Run All Cells').first.click()

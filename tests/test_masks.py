@@ -6,10 +6,11 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from ae_erasing.images import open_mask
+from ae_erasing.data import ImageLabels
 from ae_erasing.cam import enlarge, read_maps, write_maps
-from ae_erasing.core import Mining, open_run, read_recipe
-from ae_erasing.data import ImageLabels, open_mask
 from ae_erasing.erasing import Regions
+from ae_erasing.core import Mining, open_run, read_recipe
 from ae_erasing.masks import *
 from conftest import fails
 

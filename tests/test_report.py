@@ -6,14 +6,15 @@ import numpy as np, pytest, torch
 from fastcore.xml import to_xml
 from PIL import Image
 
+from ae_erasing.data import ImageLabels
+from ae_erasing.sources import get_data
 from ae_erasing.cam import write_maps
-from ae_erasing.cli import main
-from ae_erasing.core import Mining, class_colour, open_run, read_recipe
-from ae_erasing.data import ImageLabels, get_data
 from ae_erasing.erasing import Regions
 from ae_erasing.evaluation import ConfusionMatrix, scores
-from ae_erasing.report import *
+from ae_erasing.core import Mining, class_colour, open_run, read_recipe
 from ae_erasing.masks import image_mask, save_mask, score_run, write_masks
+from ae_erasing.cli import main
+from ae_erasing.report import *
 from conftest import fails
 
 # a run by hand: two steps, classes and files of awkward names

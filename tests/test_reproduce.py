@@ -4,11 +4,11 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing import reproduce as R
-from ae_erasing.cli import main
-from ae_erasing.core import read_recipe
 from ae_erasing.data import ImageLabels
-from ae_erasing.reproduce import *
+from ae_erasing.core import read_recipe
 from ae_erasing.segment import read_seg_recipe
+from ae_erasing.cli import main
+from ae_erasing.reproduce import *
 from tiny import KINDS, picture
 
 LOOP = dict(arch='resnet10t', pretrained='no', size=32, mine_size=32, refine=0, epochs=1, steps=2, bs=4)

@@ -1,5 +1,6 @@
 "VOC 2012, SBD and COCO in their own formats, small, from a server with bad manners: what is there is whole, and what is wrong is named."
 import errno, hashlib, io, json, multiprocessing, os, pickle, shutil, signal, tarfile, threading
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,9 +11,12 @@ from scipy.io import savemat
 from scipy.sparse import csc_array
 
 from ae_erasing import data as D, voc as V
+from ae_erasing.images import mask_image, open_mask
+from ae_erasing.voc import voc2012
+from ae_erasing.sources import get_data
 from ae_erasing.cli import main
-from ae_erasing.data import get_data, mask_image, open_mask, voc2012
 from ae_erasing.voc import *
+from ae_erasing.coco import *
 from conftest import fails
 
 # a server
@@ -132,7 +136,7 @@ def test_a_bad_mirror_spoils_no_part(how, site, tmp_path):
 
 def test_a_mirror_that_cannot_be_reached_is_passed_over(site, tmp_path):
     a = site.archive('a.tar', 'whole', body=BODY)
-    a = V.replace(a, urls=('http://127.0.0.1:9/a.tar', 'http://no.such.host.invalid/a.tar', *a.urls))
+    a = replace(a, urls=('http://127.0.0.1:9/a.tar', 'http://no.such.host.invalid/a.tar', *a.urls))
     assert get(a, tmp_path).read_bytes()==BODY
 
 @pytest.mark.parametrize('busy,ok', [(2,True), (3,False)])
@@ -446,7 +450,7 @@ def test_a_killed_build_is_not_taken_for_whole(at, both, monkeypatch):
 def test_a_build_killed_before_the_list_is_finished_by_the_next(both, monkeypatch):
     root,sbd = both
     with monkeypatch.context() as m:
-        m.setattr(V, 'write_whole', dying(None, 1))
+        m.setattr(V, 'atomic_write', dying(None, 1))
         killed(build, root, sbd)
     assert (root/'SegmentationClassAug').exists() and not (root/'ImageSets'/'Segmentation'/'trainaug.txt').exists()
     assert build(root, sbd)==AUG and voc_problems(root, counts=MINI)==[]
@@ -547,13 +551,13 @@ def test_another_devkit_stays_as_it_is(archives, both, tmp_path):
     other = both[0].rename(tmp_path/'VOC2007')
     before = content(other)
     assert fetch_voc2012(tmp_path, archives=archives, counts=MINI, progress=False)==FULL
-    assert content(other)==before and D.find_devkit(tmp_path)==tmp_path/'VOCdevkit'/'VOC2012'
+    assert content(other)==before and V.find_devkit(tmp_path)==tmp_path/'VOCdevkit'/'VOC2012'
 
 @pytest.mark.parametrize('last,other', [('VOC2012','VOCdevkit/VOC2007'), ('VOCdevkit/VOC2012','VOC2007')])
 def test_of_several_devkits_the_last_years_is_found(last, other, tmp_path):
     for d in (last, other):
         for s in ('ImageSets','JPEGImages'): (tmp_path/d/s).mkdir(parents=True)
-    assert D.find_devkit(tmp_path)==tmp_path/last
+    assert V.find_devkit(tmp_path)==tmp_path/last
 
 def test_a_devkit_that_lacks_something_is_named_before_more_is_fetched(archives, site, both):
     (both[0]/'JPEGImages'/f'{IDS[1]}.jpg').unlink()
@@ -861,11 +865,11 @@ def test_validation_may_be_missing_and_other_splits_be_named(tmp_path):
 
 def test_masks_are_read_when_asked_for_and_do_not_travel(tmp_path, monkeypatch):
     data = coco(make_coco(tmp_path/'set'))
-    reads,read = [],V.read_coco
+    reads,read = [],read_coco
     def counted_read(js):
         reads.append(js)
         return read(js)
-    monkeypatch.setattr(V, 'read_coco', counted_read)
+    monkeypatch.setattr('ae_erasing.coco.read_coco', counted_read)
     again = pickle.loads(pickle.dumps(data))
     assert not reads and (again.truth(0)==data.truth(0)).all() and len(reads)==4
     data.truth(1)

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ae_erasing.cli import main
 from ae_erasing.core import erase_loop
+from ae_erasing.cli import main
 
 KINDS = dict(cat='red', dog='lime', emu='blue')
 SHAPES = (48,48),(64,40),(40,70),(56,48)

@@ -58,7 +58,7 @@ def run(path, skip, timeout):
     nbdev_clean(str(path))
 
 def find(name):
-    "A notebook by path, file name, number or module: `nbs/03_cam.ipynb`, `03_cam`, `03`, `cam`."
+    "A notebook by path, file name, number or module: `nbs/09_cam.ipynb`, `09_cam`, `03`, `cam`."
     if Path(name).is_file(): return [Path(name).resolve()]
     stem = Path(name).stem
     found = [p for p in notebooks() if stem in (p.stem, *p.stem.split('_', 1))]
