@@ -2,7 +2,7 @@
 
     python benchmarks/compiling.py
 
-Both have their turn in every round, in one process, on one batch. *Maps* is `class_maps` with `core.compiled`, which `mine --compile` uses; *training* is forward and backward pass
+Both have their turn in every round, in one process, on one batch. *Maps* is `class_maps` with `mining.compiled`, which `mine --compile` uses; *training* is forward and backward pass
 and a step of SGD, with the body compiled. Compiling starts with an empty cache. It has paid for itself after *break-even* seconds of such work as it is without.
 Random weights; the maps are compared before anything is timed. On a GPU everything runs in fp16 autocast.
 Writes benchmarks/results/compiling.md and .json.
@@ -12,7 +12,8 @@ import numpy as np, torch
 from torch import nn
 from ae_erasing.learner import cam_model
 from ae_erasing.cam import class_maps
-from ae_erasing.core import COMPILE_AFTER, compiled
+from ae_erasing.training import COMPILE_AFTER
+from ae_erasing.mining import compiled
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 def parse():
@@ -81,7 +82,7 @@ Batches of {args.bs} at {args.size} px, output stride 16, {"fp16 autocast on a G
 {md_table(['target', 'seen', ''], [['seconds of mining a shape from which on `--compile` compiles, against the latest break-even of maps', late(worst), verdict(worst, COMPILE_AFTER['mining'], least=False)],
     ['the same for training, of networks that gain at all', late(trained), verdict(trained, COMPILE_AFTER['training'], least=False)]])}
 
-A step of training that compiling makes no faster is done as before from then on (`core.Compile`).
+A step of training that compiling makes no faster is done as before from then on (`training.Compile`).
 '''
     write_result(args, 'compiling', text, device=args.device, threads=args.threads, size=args.size, bs=args.bs, found=found)
 

@@ -17,7 +17,7 @@ from ae_erasing.images import resize_mask
 from ae_erasing.data import ImageLabels
 from ae_erasing.learner import cam_learner
 from ae_erasing.erasing import Erasing, Regions
-from ae_erasing.core import read_recipe
+from ae_erasing.recipe import read_recipe
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,AREA,TARGET = 20,.3,.03

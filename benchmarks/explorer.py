@@ -17,7 +17,9 @@ from ae_erasing.images import open_image
 from ae_erasing.data import ImageLabels
 from ae_erasing.learner import cam_model
 from ae_erasing.erasing import Regions
-from ae_erasing.core import Mining, keep_mined, open_run, read_recipe
+from ae_erasing.recipe import read_recipe
+from ae_erasing.mining import keep_mined
+from ae_erasing.run import Mining, open_run
 from ae_erasing.explore import Explorer
 from turns import add_common, md_table, take_turns, verdict, write_result
 

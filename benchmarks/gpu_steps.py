@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from fastai.vision.all import Callback
 from ae_erasing.data import ImageLabels
-from ae_erasing.core import read_recipe, train_step
+from ae_erasing.recipe import read_recipe
+from ae_erasing.core import train_step
 from ae_erasing.segment import read_seg_recipe, train_round
 from loading import CLASSES, jpegs
 from recipe import Blobs, blob

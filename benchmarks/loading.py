@@ -14,7 +14,8 @@ from fastai.vision.all import DataBlock, DataLoaders, FlipItem, ImageBlock, Inde
 from ae_erasing.data import ImageLabels
 from ae_erasing.cache import cache_images
 from ae_erasing.learner import cam_learner
-from ae_erasing.core import half_precision, read_recipe
+from ae_erasing.recipe import read_recipe
+from ae_erasing.training import half_precision
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,TARGET = 20,1.1

@@ -21,6 +21,7 @@ from ae_erasing.data import ImageLabels
 from ae_erasing.learner import cam_model
 from ae_erasing.cam import class_maps, normalise
 from ae_erasing.erasing import Regions
+from ae_erasing.recipe import read_recipe
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 CLASSES,LABELS,VOC,BATCHES = 20,3,(500,375),4
@@ -90,7 +91,7 @@ def check(todo, model, x, labels, atol):
 
 def run_arch(arch, args, tmp):
     "Images a second and ratios, by name"
-    recipe = core.read_recipe('photos', arch=arch, pretrained='no', mine_size=args.size, scales='1', flip='no', refine=0, bs=4 if args.quick else None)
+    recipe = read_recipe('photos', arch=arch, pretrained='no', mine_size=args.size, scales='1', flip='no', refine=0, bs=4 if args.quick else None)
     torch.manual_seed(0)
     model = cam_model(arch, CLASSES, False, recipe.mine_stride)[0].eval().to(args.device, memory_format=torch.channels_last)
     nn.init.normal_(model.head.weight, std=.05)

@@ -92,7 +92,8 @@ def spread(values):
 
 def main():
     args = parse()
-    from ae_erasing.core import erase_loop, read_recipe
+    from ae_erasing.recipe import read_recipe
+    from ae_erasing.core import erase_loop
     from ae_erasing.masks import write_masks
     from ae_erasing.segment import read_seg_recipe
     data = get_set(args)

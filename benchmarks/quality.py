@@ -107,7 +107,8 @@ def add_refined_masks(mining, card, truth):
 def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"
     from ae_erasing.sources import get_data
-    from ae_erasing.core import erase_loop, read_recipe
+    from ae_erasing.recipe import read_recipe
+    from ae_erasing.core import erase_loop
     from ae_erasing.masks import cam_sweep, score_run, truth_folder, write_masks
     drawn = args.source=='creatures'
     data = get_data('creatures', n=args.images, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)

@@ -16,7 +16,8 @@ from ae_erasing.data import ImageLabels
 from ae_erasing.cache import cache_images
 from ae_erasing.learner import cam_learner
 from ae_erasing.erasing import Erasing
-from ae_erasing.core import half_precision, half_type, read_recipe
+from ae_erasing.recipe import read_recipe
+from ae_erasing.training import half_precision, half_type
 from ae_erasing.psl import PSLLoss, psl_learner
 from ae_erasing.segment import mask_dls, read_seg_recipe
 from ae_erasing.reproduce import plan

@@ -3,7 +3,7 @@
     python benchmarks/scale.py
 
 No classifier is trained and none looks: its maps are blobs of chance. All else is the package's own work, on files that are really there: a table of
-images is read and checked, loaders are made, `core.mine_step` keeps maps and regions, `core.step_summary`, `write_masks` and `score_run` read them all.
+images is read and checked, loaders are made, `core.mine_step` keeps maps and regions, `run.step_summary`, `write_masks` and `score_run` read them all.
 Each run is a process of its own; memory is what it holds, and the peak of what it held, imports included. Time is the processor's.
 Writes benchmarks/results/scale.md and .json.
 """
@@ -79,15 +79,17 @@ class Run:
     "A run without a classifier, stage by stage"
     def __init__(self, n, size, mine_size, steps, tmp):
         from ae_erasing import core
+        from ae_erasing.recipe import read_recipe
         self.n,self.size,self.steps,self.out,self.core = n,size,steps,tmp/'run',core
         self.csv = write_images(tmp, n, size)
-        self.recipe = core.read_recipe('voc2012', mine_size=mine_size, steps=steps)
+        self.recipe = read_recipe('voc2012', mine_size=mine_size, steps=steps)
         self.maps = random_maps(self.recipe, size)
     def table(self):
         from ae_erasing.sources import get_data
         from ae_erasing.erasing import Regions
+        from ae_erasing.run import open_run
         self.data = replace(get_data(self.csv), open_truth=truths(self.size))
-        self.regions,self.run = Regions(self.out, self.data),self.core.open_run(self.out, self.data, self.recipe)
+        self.regions,self.run = Regions(self.out, self.data),open_run(self.out, self.data, self.recipe)
     def loaders(self): self.data.dls(size=64, bs=16, device='cpu').train.one_batch()
     def mining(self):
         from unittest.mock import patch
@@ -97,11 +99,13 @@ class Run:
         with patch.multiple(self.core, **fake):
             for t in range(1, self.steps+1): self.core.mine_step(self.data, self.recipe, self.regions, t, (.5,.5,.5), 'cpu', progress=False)
     def summary(self):
+        from ae_erasing.basics import write_json
+        from ae_erasing.run import Mining, step_summary
         for t in range(1, self.steps+1):
             (self.out/f'step_{t}'/'history.csv').write_text('epoch,train_loss\n0,1\n')
-            self.run['steps'][str(t)] = dict(self.core.step_summary(self.data, self.regions, t), seconds=0)
-        self.core.write_json(self.out/'run.json', self.run)
-        self.mined = self.core.Mining(self.data, self.out)
+            self.run['steps'][str(t)] = dict(step_summary(self.data, self.regions, t), seconds=0)
+        write_json(self.out/'run.json', self.run)
+        self.mined = Mining(self.data, self.out)
     def masks(self):
         from ae_erasing.masks import write_masks
         write_masks(self.mined, progress=False)

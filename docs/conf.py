@@ -40,7 +40,7 @@ if (here/'_static/vendor').exists():
     nb_ipywidgets_js = {'vendor/require.js':{}, 'vendor/@jupyter-widgets/html-manager/dist/embed-amd.js':{'data-jupyter-widgets-cdn':'_static/vendor/'}}
 
 def true_path(app, pagename, templatename, context, doctree):
-    "Make the buttons of a page lead to its file in the repository: core.html comes from nbs/13_core.ipynb."
+    "Make the buttons of a page lead to its file in the repository: core.html comes from nbs/18_core.ipynb."
     files = json.loads((Path(app.srcdir)/'pages.json').read_text(encoding='utf-8'))
     def fix(buttons):
         for b in buttons:

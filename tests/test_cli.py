@@ -164,7 +164,7 @@ def test_carry_on(cli, source, run):
     assert time(1)!=before and not (run/'step_2').exists() and 'step 1: ' in said and (run/'notes.txt').exists()
 
 def test_size_scales_what_is_mined(cli, source, tmp_path):
-    from ae_erasing.core import read_recipe
+    from ae_erasing.recipe import read_recipe
     assert cli(*mine_args(source, tmp_path/'run', '--seed', 3))[0]==0
     r,p = json.loads((tmp_path/'run/run.json').read_text())['recipe'],read_recipe('photos')
     assert (r['size'], r['mine_size'], r['refine_size'], r['seed'], r['pretrained'], r['name'], r['arch'])==(48, round(p.mine_size*48/p.size), round(p.refine_size*48/p.size), 3, 'no', 'photos', 'resnet10t')

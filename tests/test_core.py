@@ -8,7 +8,7 @@ from PIL import Image
 from fastai.vision.all import Callback
 from safetensors.torch import load_file
 
-from ae_erasing import core
+from ae_erasing import core, run as run_
 from ae_erasing.sources import get_data
 from ae_erasing.learner import CAMNet, load_cam_model, save_cam_model
 from ae_erasing.cam import class_maps, image_batches, normalise, read_maps, refine, view_size, write_maps
@@ -17,6 +17,11 @@ from ae_erasing.masks import write_masks
 from ae_erasing.segment import SegRecipe, read_seg_recipe, segment
 from ae_erasing.basics import *
 from ae_erasing.images import *
+from ae_erasing.recipe import *
+from ae_erasing.pictures import *
+from ae_erasing.training import *
+from ae_erasing.mining import *
+from ae_erasing.run import *
 from ae_erasing.core import *
 from conftest import ROOT, fails
 from tiny import contents, mask, mine_args, photos, picture, quick_command, command, same, table, until
@@ -249,7 +254,7 @@ def test_what_later_steps_see(three, data, monkeypatch):
     x,plain = (to_batch(data, [i], stats, e, fill)[0].permute(1,2,0).numpy() for e in ((lambda j: three.regions.erased(j, 2)), None))
     assert np.allclose(x[gone], (np.array(fill)-.5)/.25, atol=1e-5) and (x[~gone]==plain[~gone]).all()
     assert np.allclose(plain*.25+.5, np.asarray(data.image(i))/255, atol=1e-5)
-    e = core._Erased(three.regions, 2, three.recipe.max_side)
+    e = run_._Erased(three.regions, 2, three.recipe.max_side)
     for j in range(len(data)): assert (e(j)==(three.regions.erased(j, 2) if j in three.mined else np.zeros(data.size(j)[::-1], bool))).all()
     seen = []
     class Spy(core.Erasing):

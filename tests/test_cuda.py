@@ -8,7 +8,10 @@ from ae_erasing.data import CropFlip
 from ae_erasing.creatures import creatures
 from ae_erasing.learner import cam_model
 from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
-from ae_erasing.core import compiled, erase_loop, half_precision, read_recipe, to_batch, train_step
+from ae_erasing.recipe import read_recipe
+from ae_erasing.training import half_precision
+from ae_erasing.mining import compiled, to_batch
+from ae_erasing.core import erase_loop, train_step
 from ae_erasing.masks import write_masks
 from ae_erasing.segment import read_seg_recipe, segment
 from ae_erasing.reproduce import plan

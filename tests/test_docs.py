@@ -130,12 +130,12 @@ def test_places_of_nbdev_doc(site):
 
 def test_names_in_prose():
     assert docs.full_name('erase_loop')==docs.full_name('ae_erasing.core.erase_loop')==docs.full_name('core.erase_loop(data, out)')=='ae_erasing.core.erase_loop'
-    assert docs.full_name('Mining.plot')=='ae_erasing.core.Mining.plot'
-    assert docs.full_name('fit') is None and docs.full_name('fit', 'core')=='ae_erasing.core.fit' # may be anybody's, or is the page's own
+    assert docs.full_name('Mining.plot')=='ae_erasing.run.Mining.plot'
+    assert docs.full_name('fit') is None and docs.full_name('fit', 'training')=='ae_erasing.training.fit' # may be anybody's, or is the page's own
     assert docs.full_name('unpack()') is None and docs.full_name('erasing.unpack')=='ae_erasing.erasing.unpack' # two modules have it
     assert docs.full_name('learn.fit') is docs.full_name('a b') is docs.full_name('--refine') is None
-    src = 'Call `erase_loop`.\n\n# Heading with `erase_loop`\n\n```python\nx = `erase_loop`\n```\n\n[`erase_loop`](13_core.ipynb#The-loop) and [r](../benchmarks/results) and [c](../CHANGELOG.md) and [l](../LICENSE)'
-    assert docs.prose(src, 'nbs/index.ipynb')==(src.replace('Call `erase_loop`', 'Call {py:obj}`erase_loop <ae_erasing.core.erase_loop>`').replace('13_core.ipynb#The-loop', '/core.ipynb#the-loop')
+    src = 'Call `erase_loop`.\n\n# Heading with `erase_loop`\n\n```python\nx = `erase_loop`\n```\n\n[`erase_loop`](18_core.ipynb#The-loop) and [r](../benchmarks/results) and [c](../CHANGELOG.md) and [l](../LICENSE)'
+    assert docs.prose(src, 'nbs/index.ipynb')==(src.replace('Call `erase_loop`', 'Call {py:obj}`erase_loop <ae_erasing.core.erase_loop>`').replace('18_core.ipynb#The-loop', '/core.ipynb#the-loop')
         .replace('../benchmarks/results', '/results.md').replace('../CHANGELOG.md', '/changelog.md').replace('../LICENSE', f'{git}/blob/main/LICENSE'))
     with pytest.raises(SystemExit, match='which is not there'): docs.prose('[x](99_no.ipynb)', 'nbs/index.ipynb')
 

@@ -6,7 +6,8 @@ from PIL import Image
 from fastai.vision.all import DataLoaders, Learner
 
 from ae_erasing.creatures import creatures
-from ae_erasing.core import Mining, erase_loop
+from ae_erasing.run import Mining
+from ae_erasing.core import erase_loop
 from ae_erasing.masks import image_mask
 from ae_erasing.explore import *
 from conftest import fails

@@ -13,7 +13,10 @@ from ae_erasing.creatures import creatures
 from ae_erasing.learner import LOSSES, CAMNet, cam_learner, cam_model
 from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
 from ae_erasing.erasing import Erasing, Regions, erase
-from ae_erasing.core import fit, mine_step, read_recipe, to_batch, to_belief
+from ae_erasing.recipe import read_recipe
+from ae_erasing.training import fit
+from ae_erasing.mining import to_batch, to_belief
+from ae_erasing.core import mine_step
 from ae_erasing.psl import PSLLoss, labels_in, own_target, psl_learner, seg_model
 from ae_erasing.predict import predict_image, seg_probs, weigh
 from ae_erasing.segment import predict_masks, read_seg_recipe

@@ -10,7 +10,8 @@ from ae_erasing.images import open_mask
 from ae_erasing.data import ImageLabels
 from ae_erasing.cam import enlarge, read_maps, write_maps
 from ae_erasing.erasing import Regions
-from ae_erasing.core import Mining, open_run, read_recipe
+from ae_erasing.recipe import read_recipe
+from ae_erasing.run import Mining, open_run
 from ae_erasing.masks import *
 from conftest import fails
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from operator import attrgetter
 import pytest
 from conftest import ROOT
-from ae_erasing.core import read_recipe
+from ae_erasing.recipe import read_recipe
 from ae_erasing.segment import read_seg_recipe
 from ae_erasing.reproduce import PAPER
 

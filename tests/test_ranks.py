@@ -5,7 +5,7 @@ import numpy as np, pytest
 from hypothesis import given, strategies as st
 
 from ae_erasing.basics import AEError
-from ae_erasing.core import open_mining
+from ae_erasing.run import open_mining
 from ae_erasing.ranks import *
 from conftest import fails
 from tiny import mine_args, photos, quick_command, until

@@ -11,7 +11,9 @@ from ae_erasing.sources import get_data
 from ae_erasing.cam import write_maps
 from ae_erasing.erasing import Regions
 from ae_erasing.evaluation import ConfusionMatrix, scores
-from ae_erasing.core import Mining, class_colour, open_run, read_recipe
+from ae_erasing.recipe import read_recipe
+from ae_erasing.pictures import class_colour
+from ae_erasing.run import Mining, open_run
 from ae_erasing.masks import image_mask, save_mask, score_run, write_masks
 from ae_erasing.cli import main
 from ae_erasing.report import *

@@ -5,7 +5,7 @@ from PIL import Image
 
 from ae_erasing import reproduce as R
 from ae_erasing.data import ImageLabels
-from ae_erasing.core import read_recipe
+from ae_erasing.recipe import read_recipe
 from ae_erasing.segment import read_seg_recipe
 from ae_erasing.cli import main
 from ae_erasing.reproduce import *

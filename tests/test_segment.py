@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from ae_erasing.images import open_mask
 from ae_erasing.sources import get_data
 from ae_erasing.cam import REFINERS
-from ae_erasing.core import erase_loop, open_mining
+from ae_erasing.run import open_mining
+from ae_erasing.core import erase_loop
 from ae_erasing.masks import save_mask, score_run, write_masks
 from ae_erasing.psl import load_seg_model
 from ae_erasing.cli import main
