@@ -360,9 +360,9 @@ def test_not_begun(refuses, source, run):
 
 def test_a_mistake_of_ours_shows_itself(monkeypatch):
     "A bug is no bad input: it keeps its traceback."
-    from ae_erasing import core
+    from ae_erasing import run
     def bug(*args): raise ValueError('what now?')
-    monkeypatch.setattr(core, 'read_run', bug)
+    monkeypatch.setattr(run, 'read_run', bug)
     with pytest.raises(ValueError, match='what now'): main(['info', 'x'])
 
 @pytest.mark.skipif(sys.platform!='linux', reason='file names of any bytes')

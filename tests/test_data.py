@@ -6,7 +6,6 @@ from fastai.vision.all import TensorImage, TensorMask, set_seed
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing import data as D
 from ae_erasing.basics import *
 from ae_erasing.images import *
 from ae_erasing.data import *

@@ -8,7 +8,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ae_erasing import core, segment
+from ae_erasing import core, segment, training
 from ae_erasing.creatures import creatures
 from ae_erasing.learner import LOSSES, CAMNet, cam_learner, cam_model
 from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
@@ -70,7 +70,7 @@ def fake(monkeypatch):
     monkeypatch.setattr(FakeTensor, 'backward', lambda x: None)
     monkeypatch.setattr(nn.Module, 'to', _to)
     monkeypatch.setattr(torch, 'sparse_csr_tensor', Sparse)
-    monkeypatch.setattr(core, 'half_precision', lambda learn: learn)
+    monkeypatch.setattr(training, 'half_precision', lambda learn: learn)
     with FakeTensorMode(allow_non_fake_inputs=True), Guess(): yield
 
 @pytest.fixture(scope='module')
