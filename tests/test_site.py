@@ -119,8 +119,8 @@ def test_dark(browser, url):
 def test_code(browser, url):
     "Copied by a button; folded where it makes the module, and unfolded by a click."
     with reading(browser, url, permissions=['clipboard-read', 'clipboard-write']) as tab:
-        tab.goto(f'{url}/core.html')
-        assert tab.locator('.cell_input button.copybtn').count()>5
+        tab.goto(f'{url}/recipe.html')
+        assert tab.locator('.cell_input button.copybtn').count()>3
         cell = tab.locator('.cell:not(.tag_hide-input) .cell_input').first
         cell.hover()
         cell.locator('button.copybtn').click()
