@@ -119,8 +119,9 @@ def test_dark(browser, url):
 def test_code(browser, url):
     "Copied by a button; folded where it makes the module, and unfolded by a click."
     with reading(browser, url, permissions=['clipboard-read', 'clipboard-write']) as tab:
+        tab.goto(f'{url}/core.html')
+        assert tab.locator('.cell_input button.copybtn').count()>5
         tab.goto(f'{url}/recipe.html')
-        assert tab.locator('.cell_input button.copybtn').count()>3
         cell = tab.locator('.cell:not(.tag_hide-input) .cell_input').first
         cell.hover()
         cell.locator('button.copybtn').click()
@@ -131,7 +132,7 @@ def test_code(browser, url):
         fold.locator('summary').click()
         code.wait_for(state='visible')
         assert 'class Recipe' in code.inner_text()
-    assert hidden and copied.strip() and copied.strip() in (ROOT/'nbs/18_core.ipynb').read_text().replace('\\n', '\n').replace('\\"', '"').replace('",\n    "', '')
+    assert hidden and copied.strip() and copied.strip() in (ROOT/'nbs/13_recipe.ipynb').read_text().replace('\\n', '\n').replace('\\"', '"').replace('",\n    "', '')
 
 def test_names_lead_to_the_reference(browser, url):
     with reading(browser, url) as tab:
