@@ -65,6 +65,12 @@ def _sections():
     ini.read_string(files('ae_erasing').joinpath('settings.ini').read_text(encoding='utf-8'))
     return ini
 
+def _values(ini, name, part):
+    "The numbers of a section by name: those of its base, and over them its own"
+    own = dict(ini[f'{name} {part}'.strip()])
+    base = own.pop('base', None)
+    return {**(_values(ini, base, part) if base else {}), **own}
+
 def read_numbers(
     kind:type, # A dataclass whose first field is `name`
     name:str, # Name of the recipe
@@ -79,7 +85,7 @@ def read_numbers(
     kinds = {f.name:f.type for f in fields(kind) if f.name!='name'}
     for k in overrides:
         if k not in kinds: raise AEError(f'{k}: is no number of a recipe; did you mean {(difflib.get_close_matches(k, kinds, 1, 0) or list(kinds)[:1])[0]!r}?')
-    values = {**ini[f'{name} {part}'.strip()], **{k:v for k,v in overrides.items() if v is not None}}
+    values = {**_values(ini, name, part), **{k:v for k,v in overrides.items() if v is not None}}
     r = kind(name, **{k:_parse(t, values[k], k) for k,t in kinds.items()})
     for k,(lo,hi) in limits.items():
         if not lo<=getattr(r, k)<=hi: raise AEError(f'{k}: {getattr(r, k)} is outside {lo} to {hi}')

@@ -58,11 +58,23 @@ def test_every_recipe_is_complete():
     assert set(ini.sections()) >= set(SECTIONS) and not ini.defaults()
     for section in ini.sections():
         name,kind,read = (section[:-8], SegRecipe, read_seg_recipe) if section.endswith(' segment') else (section, Recipe, read_recipe)
-        assert set(ini[section]) == {f.name for f in fields(kind)}-{'name'}, section
+        own,names = set(ini[section])-{'base'},{f.name for f in fields(kind)}-{'name'}
+        assert own<=names and ('base' in ini[section] or own==names), section
         r = read(name)
         assert r.name==name and all(type(getattr(r, f.name)) is f.type for f in fields(r))
     assert {f'{n} segment' for n in SECTIONS} <= set(ini.sections())
     assert read_recipe() == read_recipe('photos')
+
+def test_a_recipe_lists_only_what_differs_from_its_base():
+    ini = ConfigParser(inline_comment_prefixes=';')
+    ini.read(ROOT/'ae_erasing/settings.ini')
+    bases = {s:ini[s]['base'] for s in ini.sections() if 'base' in ini[s]}
+    assert len(bases)>=6 and 'photos' not in bases and 'photos segment' not in bases
+    for section,base in bases.items():
+        read = read_seg_recipe if section.endswith(' segment') else read_recipe
+        own,theirs = (asdict(read(n)) for n in (section.removesuffix(' segment'), base))
+        differ = {k for k in own if own[k]!=theirs[k]}-{'name'}
+        assert differ==set(ini[section])-{'base'}, section
 
 def test_numbers_stand_in_settings_alone():
     "No default of a record, a function or an option gives a recipe's number a second home."
