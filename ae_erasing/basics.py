@@ -80,7 +80,7 @@ def spread(
     xs:list, # Any list
     n:int, # How many
 )->list: # At most `n` of them
-    "Some of a list, spread spread."
+    "Some of a list, evenly spread."
     n = min(n, len(xs))
     step = (len(xs)-1)/max(1, n-1)
     return [xs[round(k*step)] for k in range(n)]

@@ -83,7 +83,7 @@ def train_rows(mining, args):
             print(f'{row}, seed {seed}: {seg}', flush=True)
     card = add_segmenters(mining, ScoreCard(mining.data.vocab, data=mining.data.name, saliency=False))
     by_stage = {s.stage:s.score for s in card.stages}
-    def figures(stage): return [dict(miou=float(s.miou), precision=float(s.precision), recall=float(s.recall)) for s in (by_stage[stage],)][0]
+    def figures(stage): return {k:float(getattr(by_stage[stage], k)) for k in ('miou','precision','recall')}
     return {row:[(figures(names[row,s]), figures(names[row,s]+' + par')) for s in args.seeds] for row in ROWS[args.only]}
 
 def spread(values):
