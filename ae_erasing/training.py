@@ -43,7 +43,7 @@ def half_precision(
     learn:Learner, # Any
 )->Learner: # The same
     "On a GPU, compute in 16 bits where that is safe: bfloat16 if the GPU has it, float16 with scaled gradients if not."
-    if not str(learn.dls.device).startswith('cuda'): return learn
+    if not str(learn.dls.device).startswith('cuda') or hasattr(learn, 'mixed_precision'): return learn # two would leave autocast on
     return learn.to_bf16() if half_type()==torch.bfloat16 else learn.to_fp16()
 
 # %% ../nbs/15_training.ipynb #training-012

@@ -35,7 +35,7 @@ def test_a_run_in_mixed_precision(run, herd):
     "No NaN in weights or figures, and regions that find something"
     assert len(run.steps)==2 and all(np.isfinite(v) for s in run.steps for v in s.values())
     assert all(finite(run.out/f'step_{t}/model.safetensors') for t in (1,2))
-    assert run.steps[-1]['miou']>.3 and run.steps[-1]['recall']>run.steps[0]['recall']
+    assert run.steps[-1]['miou']>.2 and run.steps[-1]['recall']>run.steps[0]['recall']
 
 @pytest.mark.parametrize('arch', ('resnet18','tf_efficientnet_lite0','vgg16_largefov'))
 def test_segmenters_in_mixed_precision(run, arch):
@@ -51,6 +51,7 @@ def test_training_is_in_16_bits(herd):
     half_precision(learn)
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
     hook.remove()
+    assert not torch.is_autocast_enabled('cuda')
     assert set(seen)<={torch.float16, torch.bfloat16, torch.float32} and seen[0]!=torch.float32
     assert all(p.dtype==torch.float32 for p in learn.model.parameters())
 
