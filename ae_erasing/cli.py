@@ -230,7 +230,7 @@ def predict(
     side:Optional[int]=typer.Option(None, min=32, help='Look at a picture with about this many pixels squared; by default 8/7 of the side of the training crops.'),
     scales:str=typer.Option('1', help='Sizes to look at, as multiples of that: "1 1.5".'),
     flip:bool=typer.Option(False, '--flip', help='Look at the mirror image too.'),
-    gate:float=typer.Option(0, min=0, max=1, help='Classes that the picture as a whole is believed to hold with less than this cannot occur, and others weigh that belief: .1 in AE-PSL; 0 leaves it out.'),
+    gate:float=typer.Option(0, min=0, max=1, help='Classes with a lower confidence for the whole picture cannot occur, and others are weighed by theirs: .1 in AE-PSL; 0 leaves it out.'),
     refine:Optional[str]=typer.Option(None, help='Draw borders along colours: par or lattice, or crf where it is there.'),
     no_overlays:bool=typer.Option(False, '--no-overlays', help='Write masks only.'),
     device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),

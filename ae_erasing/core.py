@@ -23,8 +23,8 @@ from .erasing import Erasing, Regions
 from .ranks import join, rank_bs, share, wait
 from .recipe import Recipe, read_recipe, vary
 from .training import COMPILE_AFTER, Compile, LineBar, fit, mean_colour, optimizer
-from .mining import compiled, keep_mined, to_batch, to_belief
-from .run import Mining, _Erased, open_run, read_run, save_step, step_line, step_summary, with_cache
+from .mining import compiled, keep_mined, to_batch, predict_probs
+from .run import MiningRun, _Erased, open_run, read_run, save_step, step_line, step_summary, with_cache
 from fastai.vision.all import Learner, accuracy_multi, default_device, set_seed
 
 # %% ../nbs/18_core.ipynb #core-013
@@ -79,7 +79,7 @@ def mine_step(
             x = to_batch(data, ids, meta['stats'], erased, fill, size, recipe.max_side, device)
             half,start = torch.autocast(device.type, enabled=device.type=='cuda'),time.time()
             with half: maps,logits = class_maps(quick.get(shape) or model, x, recipe.scales, recipe.flip)
-            belief = to_belief(logits, recipe.loss).round(6)
+            confidence = predict_probs(logits, recipe.loss).round(6)
             if compile and shape not in quick and (time.time()-start)*left[shape]>COMPILE_AFTER['mining']*len(recipe.scales):
                 tell(f'step {step}: compiling', done, total)
                 with half: quick = {shape:compiled(model, x, recipe.scales, recipe.flip)}
@@ -88,7 +88,7 @@ def mine_step(
                 ls = list(data.labels[i])
                 m = normalise(maps[j,ls])
                 refined = to_bytes(normalise(refine(m[None], pictures[j:j+1], recipe.refine)[0])) if recipe.refine else None
-                late.append(pool.submit(keep_mined, regions, recipe, i, step, to_bytes(m), refined, belief[j,ls], data.size(i, recipe.max_side)))
+                late.append(pool.submit(keep_mined, regions, recipe, i, step, to_bytes(m), refined, confidence[j,ls], data.size(i, recipe.max_side)))
             while len(late)>4*recipe.bs: late.popleft().result()
         for f in late: f.result()
 
@@ -107,7 +107,7 @@ def erase_loop(
     cbs:list=(), # More fastai callbacks, for the training of each step
     compile:bool=False, # Have PyTorch compile the classifier where enough training, or mining of one shape of image, is left (`COMPILE_AFTER`); results then differ in their last bits
     **overrides, # Any other number of the recipe
-)->'Mining': # Shows itself in a notebook: a table of the steps and a picture
+)->MiningRun: # Shows itself in a notebook: a table of the steps and a picture
     "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1)."
     data = get_data(data)
     if not isinstance(recipe, Recipe): recipe = read_recipe(recipe or ('creatures' if data.name=='creatures' else 'photos'))
@@ -136,4 +136,4 @@ def erase_loop(
             write_json(Path(out)/'run.json', run)
             say(step_line(t, run['steps'][str(t)]))
         wait()
-    return Mining(data, out)
+    return MiningRun(data, out)

@@ -81,7 +81,7 @@ class Regions:
     def path(self, i, step): return self.run/f'step_{step}'/'regions'/f'{self.data.keys[i]}.png'
     def map_path(self, i, step, refined=False): return self.run/f'step_{step}'/('refined' if refined else 'maps')/f'{self.data.keys[i]}.png'
     def maps(self, i, step, refined=False):
-        "Class maps of the image's labels, beliefs and size, as `read_maps`; `refined` gives those that were refined"
+        "Class maps of the image's labels, confidences and size, as `read_maps`; `refined` gives those that were refined"
         return read_maps(self.map_path(i, step, refined))
     def write(self, i, step, masks): atomic_write(self.path(i, step), lambda f: Image.fromarray(pack(masks)).save(f, 'PNG', compress_type=zlib.Z_RLE)) # nearly as small as the best, in a tenth of the time
     def read(self, i, step):

@@ -25,10 +25,10 @@ from .images import resize_mask
 from .data import ImageLabels
 from .learner import load_cam_model
 from .cam import class_maps, enlarge, view_size
-from .pictures import class_colour, glow, tint
+from .pictures import class_colour, overlay_heatmap, overlay_mask
 from .training import mean_colour
-from .mining import to_batch, to_belief
-from .run import Mining, open_mining, region_mask
+from .mining import to_batch, predict_probs
+from .run import MiningRun, open_mining, region_mask
 from .core import erase_loop
 from .masks import pseudo_mask
 from fastai.vision.all import Callback
@@ -37,7 +37,7 @@ from fastai.vision.all import Callback
 class Look:
     "One image of a run, read once: its picture, its maps, and what they come to at any threshold."
     def __init__(self,
-        mining:Mining, # The run
+        mining:MiningRun, # The run
         i:int, # Index of an image of its data
         side:int=320, # Longer side of the pictures that are shown, pixels
     ):
@@ -49,16 +49,16 @@ class Look:
         self.im = self.photo.resize([max(1, round(s*k)) for s in self.size], Image.Resampling.BILINEAR)
         self.mined,self.maps,self.near = data.train[i] and bool(self.labels),[],True
         for t in range(1, len(mining.steps)+1) if self.mined else ():
-            maps,belief,_ = mining.maps(i, t)
-            self.maps.append((enlarge(maps, self.size), belief, belief>=mining.least(i, t)))
-        if self.mined and r.within: self.near = self.maps[0][0] > round(r.within*255)
+            maps,confidence,_ = mining.maps(i, t)
+            self.maps.append((enlarge(maps, self.size), confidence, confidence>=mining.least(i, t)))
+        if self.mined and r.stay_within: self.near = self.maps[0][0] > round(r.stay_within*255)
     def threshold(self, threshold=None): return self.mining.recipe.threshold if threshold is None else threshold
     def first(self, step, threshold=None, k=None):
         "For each label the step, up to `step`, that first mined a pixel, 0 for none; of class `k` alone, if given: uint8 (L,H,W)"
         out,cut = np.zeros((len(self.labels), *self.size[::-1]), np.uint8),round(self.threshold(threshold)*255)
         for t in range(step, 0, -1) if self.mined else ():
-            big,_,believed = self.maps[t-1]
-            out[(big>cut) & believed[:,None,None] & (True if t==1 else self.near)] = t
+            big,_,confident = self.maps[t-1]
+            out[(big>cut) & confident[:,None,None] & (True if t==1 else self.near)] = t
         if k is not None: out[[l!=k for l in self.labels]] = 0
         return out
     def erased(self, upto, threshold=None): return (self.first(upto, threshold)>0).any(0)
@@ -115,12 +115,12 @@ def view(
     if what=='heat map':
         maps = look.maps[step-1][0]
         heat = maps.max(0) if k is None else maps[look.labels.index(k)]
-        return glow(np.where(gone(step-1), .5, a), np.asarray(Image.fromarray(heat).resize(look.im.size, Image.Resampling.BILINEAR))/255)
+        return overlay_heatmap(np.where(gone(step-1), .5, a), np.asarray(Image.fromarray(heat).resize(look.im.size, Image.Resampling.BILINEAR))/255)
     if what=='erased image': return np.where(gone(step), .5, a)
-    if what=='truth': return tint(look.im, _only(look.truth, k))
-    if what=='pseudo mask': return tint(look.im, _only(look.pseudo(step, threshold), k))
+    if what=='truth': return overlay_mask(look.im, _only(look.truth, k))
+    if what=='pseudo mask': return overlay_mask(look.im, _only(look.pseudo(step, threshold), k))
     mask = look.regions(step, threshold, k)
-    return tint(look.im, mask) if what=='regions' else difference(look.im, mask, _only(look.truth, k))
+    return overlay_mask(look.im, mask) if what=='regions' else difference(look.im, mask, _only(look.truth, k))
 
 # %% ../nbs/24_explore.ipynb #explorer-014
 def _grid(pictures, rows, cols, imsize, shape):
@@ -182,7 +182,7 @@ def flipbook(
 class Classifiers:
     "The classifiers of a run, each loaded when it is first asked."
     def __init__(self,
-        mining:Mining, # The run
+        mining:MiningRun, # The run
         device='cpu', # Where they compute
         keep:int=4, # How many are kept at a time
     ):
@@ -205,14 +205,14 @@ class Classifiers:
         gone:np.ndarray=None, # What is erased, bool (H,W); None is nothing
         scales:tuple=(1.,), # As for `class_maps`
         flip:bool=False, # Look at the mirror image, too
-    )->np.ndarray: # Belief in each class, in [0,1]
+    )->np.ndarray: # Confidence in each class, in [0,1]
         "What the classifier of a step says about an image."
         (model,stats),r = self.load(step),self.mining.recipe
         if gone is not None and gone.shape!=look.size[::-1]: raise AEError(f'a mask of {gone.shape[::-1]} over an image of {look.size}: give it the size of `look.photo`')
         one = SimpleNamespace(image=lambda i, max_side: look.photo)
         x = to_batch(one, [look.i], stats, None if gone is None else lambda i: gone, self.fill, view_size(look.size, r.mine_size), device=self.device)
         logits = class_maps(model, x, scales, flip)[1][0]
-        return to_belief(logits, r.loss)
+        return predict_probs(logits, r.loss)
 
 # %% ../nbs/24_explore.ipynb #explorer-021
 def plot_answers(
@@ -231,7 +231,7 @@ def plot_answers(
         ax.set_xticks(range(T+1), ['nothing', '1', *(f'1-{t}' for t in range(2, T+1))])
         ax.set_xlabel('erased: regions of steps', fontsize=8)
     axs[0,0].set_ylim(0, 1.02)
-    axs[0,0].set_ylabel('belief', fontsize=8)
+    axs[0,0].set_ylabel('confidence', fontsize=8)
     axs[0,-1].legend(fontsize=7, title='classifier of', title_fontsize=7)
     return fig
 
@@ -341,12 +341,12 @@ def _key(c, name): return f'<span style="display:inline-block;margin-right:.4em"
 def _line(*parts, **style): return f'<div style="line-height:1.4;overflow-wrap:anywhere;{";".join(f"{k}:{v}" for k,v in style.items())}">'+' '.join(parts)+'</div>'
 
 def _ranked(before, labels, n):
-    "Classes to show: those of the image, then by belief before anything was erased"
+    "Classes to show: those of the image, then by confidence before anything was erased"
     return sorted(range(len(before)), key=lambda k: (k not in labels, -before[k], k))[:n]
 
 def answer_bars(
     vocab:tuple, # Names of the classes
-    now:np.ndarray, # Belief in each
+    now:np.ndarray, # Confidence in each
     before:np.ndarray, # Before anything was erased
     labels:tuple=(), # The image's classes come first
     n:int=8, # How many classes to show
@@ -360,13 +360,13 @@ def answer_bars(
 class Explorer(widgets.VBox):
     "A panel over a run: what each step saw and took, and what its classifier says while you erase."
     def __init__(self,
-        mining:Mining|str|Path, # A run, or its folder
+        mining:MiningRun|str|Path, # A run, or its folder
         idxs:list=None, # Images to look at; None is all that were trained on
         side:int=320, # Longer side of the pictures, pixels
         canvas:bool=True, # A brush to paint with; False leaves the box, for front ends that don't draw it
         device='cpu', # Where the classifier computes
     ):
-        mining = mining if isinstance(mining, Mining) else open_mining(mining)
+        mining = mining if isinstance(mining, MiningRun) else open_mining(mining)
         if not mining.steps: raise AEError(f'{mining.out}: no step is finished yet; mine again, it carries on')
         self.mining,self.idxs,self.side,self.ask = mining,list(mining.data.train_idxs if idxs is None else idxs),side,Classifiers(mining, device)
         if not self.idxs: raise AEError('there are no images to look at: idxs is empty')

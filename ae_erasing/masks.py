@@ -21,8 +21,8 @@ from .images import mask_image, open_mask, resize_mask, voc_palette
 from .data import ImageLabels
 from .cam import CRFS, REFINERS, enlarge, view_size
 from .evaluation import ConfusionMatrix, MaskHistogram, ScoreCard, Sweep, score_folder, scores
-from .pictures import tint
-from .run import Mining
+from .pictures import overlay_mask
+from .run import MiningRun
 
 # %% ../nbs/19_masks.ipynb #masks-006
 IGNORE = 255
@@ -41,12 +41,12 @@ def pseudo_mask(
 
 # %% ../nbs/19_masks.ipynb #masks-010
 def map_background(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     i:int, # Index of an image
     below:float, # Background is where all maps are below this, in [0,1]
     upto:int=None, # Steps to take into account; None is all
 )->np.ndarray: # bool (H,W)
-    "The background as the class maps see it: low in every believed map of every step."
+    "The background as the class maps see it: low in every map of every step that was confident enough to be mined."
     size = mining.data.size(i, mining.recipe.max_side)
     high = np.zeros(size[::-1], np.uint8)
     for t in range(1, (upto or len(mining.steps))+1 if mining.data.labels[i] else 1):
@@ -63,7 +63,7 @@ def _stems(mining):
     return mining._stems[1]
 
 def names_of(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     i:int, # Index of an image
 )->list: # Its key, and its bare name unless another image has it too
     "Names that a file about an image may have."
@@ -75,7 +75,7 @@ def names_of(
 # %% ../nbs/19_masks.ipynb #masks-013
 def saliency_background(
     saliency:str|Path|Callable, # Folder of grey pictures named like the images, or index -> (H,W) values of any scale
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     i:int, # Index of an image
     below:float=.06, # Background is where the saliency is below this share of its maximum
 )->np.ndarray: # bool (H,W)
@@ -92,7 +92,7 @@ def saliency_background(
 
 # %% ../nbs/19_masks.ipynb #masks-016
 def image_mask(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     i:int, # Index of an image that was mined
     upto:int=None, # Steps to take into account; None is all
     saliency:str|Path|Callable=None, # Background from these maps, and not from the class maps
@@ -109,7 +109,7 @@ def image_mask(
 # %% ../nbs/19_masks.ipynb #masks-036
 def _for_masks(by, shrunk):
     "Numbers of a refiner for hard masks, on a picture `shrunk` to that share of its sides; the CRF's distances shrink along"
-    if by in CRFS: return dict(trust=.7, near_xy=3*shrunk, alike_xy=50*shrunk)
+    if by in CRFS: return dict(gt_prob=.7, gaussian_sxy=3*shrunk, bilateral_sxy=50*shrunk)
     return dict(iters=30, dilations=(1,2,4,8,12,24), similar=.15, hold=.05, omega=1.7)
 
 def refine_mask(
@@ -148,7 +148,7 @@ def save_mask(
 
 # %% ../nbs/19_masks.ipynb #masks-022
 def write_masks(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     out:str|Path=None, # Folder; None is `masks` in the run
     progress:bool=True, # Show a bar in a terminal
     refine:str=None, # "par", "crf" or "lattice" passes each mask through `refine_mask`
@@ -180,7 +180,7 @@ def _check_truth(mining, truth, n=200):
 
 # %% ../nbs/19_masks.ipynb #masks-026
 def cam_sweep(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
     raw:bool=False, # The maps as the classifier made them, even if the recipe refines them
 )->Sweep: # Of all thresholds of step 1's maps
@@ -209,7 +209,7 @@ def count_masks(
     return score_folder(folder, lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]
 
 def score_run(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     truth:Callable=None, # Index -> true mask or None; None is the data's own
     saliency:bool=False, # Did the masks in `masks/` use saliency maps?
     refine:str=None, # Were they passed through a refiner: "par", "crf" or "lattice"?
@@ -238,7 +238,7 @@ def score_run(
 # %% ../nbs/19_masks.ipynb #masks-030
 def truth_folder(
     folder:str|Path, # PNGs named like the images, or like their keys in the run
-    mining:Mining, # A run
+    mining:MiningRun, # A run
 )->Callable: # Index -> true mask or None
     "True masks from a folder, by the names of the images."
     folder = Path(folder)
@@ -251,7 +251,7 @@ def truth_folder(
 
 # %% ../nbs/19_masks.ipynb #masks-033
 def plot_masks(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     idxs:list=None, # Images; None takes some evenly
     n:int=6, # How many, if `idxs` is None
     imsize:float=1.3, # Inches an image
@@ -263,7 +263,7 @@ def plot_masks(
     for i,col in zip(idxs, axs.T):
         im = mining.data.image(i, 256)
         for ax,m in zip(col, (None, image_mask(mining, i), mining.data.truth(i))):
-            ax.imshow(im if m is None else tint(im, m))
+            ax.imshow(im if m is None else overlay_mask(im, m))
             ax.set_xticks([]); ax.set_yticks([])
     for ax,r in zip(axs[:,0], rows): ax.set_ylabel(r, fontsize=8)
     return fig

@@ -18,7 +18,7 @@ from .basics import AEError, atomic_write, bar
 from .images import IMAGE_SUFFIXES, image_files, open_image, work_size
 from .data import run_keys
 from .cam import view_size
-from .pictures import tint
+from .pictures import overlay_mask
 from .masks import save_mask
 from .psl import SegNet, load_seg_model
 from fastai.vision.all import default_device
@@ -26,11 +26,11 @@ from fastai.vision.all import default_device
 # %% ../nbs/21_predict.ipynb #predict-010
 def weigh(
     probs:torch.Tensor, # (N,C+1,H,W), background first, sums of 1
-    v:torch.Tensor, # Belief in each class, (N,C) in [0,1]
+    v:torch.Tensor, # Confidence in each class, (N,C) in [0,1]
     present:torch.Tensor=None, # bool (N,C), the labels of the images if they are known: no other class may occur
-    gate:float=None, # Classes believed in less than this cannot occur, others weigh what they are believed in; the paper's is .1, None weighs nothing
+    gate:float=None, # Classes with a lower confidence cannot occur, others are weighed by theirs; the paper's is .1, None weighs nothing
 )->torch.Tensor: # (N,C+1,H,W), sums of 1
-    "Weigh the classes' probabilities by what is known or believed about the whole image, as AE-PSL does at test time."
+    "Weigh the classes' probabilities by labels or confidences of the whole image, as AE-PSL does at test time."
     if present is None and gate is None: return probs
     w = present.to(probs) if present is not None else v*(v>=gate)
     probs = probs*torch.cat([torch.ones_like(w[:,:1]), w], 1)[:,:,None,None]
@@ -46,7 +46,7 @@ def seg_probs(
     gate:float=None, # As for `weigh`; None is the plain softmax
     scales:tuple=(1.,), # Sizes to look at, as multiples of H and W
     flip:bool=False, # Also look at the mirror image
-)->tuple: # Probabilities (N,C+1,H,W), background first, and the belief in each class (N,C)
+)->tuple: # Probabilities (N,C+1,H,W), background first, and the confidence in each class (N,C)
     "What a segmenter sees in a batch, over scales and mirror, weighed by what it believes about each image."
     probs,logits,views,full = 0.,0.,[(s,f) for s in scales for f in ((False,True) if flip else (False,))],list(x.shape[-2:])
     for s,mirrored in views:
@@ -135,8 +135,8 @@ def predict_image(
     tile:int=1024, # Longer views are looked at in tiles of this side, a multiple of 32
     refine=None, # Refine borders: 'par', another name in `cam.REFINERS`, or a function like `cam.refine` that takes and gives probabilities
     refine_side:int=None, # Refined at about this many pixels squared; None is `side`, but at most 512
-    full:bool=False, # Also give the probabilities that the mask was made of, and the belief in each class
-): # uint8 mask (H,W) of the picture's size; or that, probabilities (C+1,h,w) at the working size, and belief (C,)
+    full:bool=False, # Also give the probabilities that the mask was made of, and the confidence in each class
+): # uint8 mask (H,W) of the picture's size; or that, probabilities (C+1,h,w) at the working size, and confidence (C,)
     "The mask of a picture of any size."
     im,refiner,dev = im if im.mode=='RGB' else im.convert('RGB'),_refiner(refine),next(model.parameters()).device
     side = side or round(meta['size']*8/7)
@@ -203,7 +203,7 @@ def find_segmenter(
 # %% ../nbs/21_predict.ipynb #predict-037
 def _overlay(im, mask, path):
     small = im.resize(work_size(im.size, 1600), Image.Resampling.BILINEAR)
-    a = Image.fromarray((tint(small, mask)*255).round().astype(np.uint8))
+    a = Image.fromarray((overlay_mask(small, mask)*255).round().astype(np.uint8))
     atomic_write(path, lambda f: a.save(f, 'JPEG', quality=90))
 
 def predict_files(

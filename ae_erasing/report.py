@@ -22,8 +22,8 @@ from .images import open_image, open_mask, resize_mask
 from .data import ImageLabels
 from .evaluation import ConfusionMatrix, ScoreCard, scores
 from .recipe import Recipe, read_recipe
-from .pictures import class_colour, tint
-from .run import Mining
+from .pictures import class_colour, overlay_mask
+from .run import MiningRun
 
 # %% ../nbs/23_report.ipynb #explore-010
 def jpeg(
@@ -173,11 +173,11 @@ def in_words(
     weights = 'goes on from the weights of the step before' if r.keep_weights else 'begins afresh'
     return [f'{r.steps} erase steps. In each, {r.arch} (pretrained weights: {r.pretrained}) is trained for {r.epochs} epochs on crops of {r.size} pixels, {r.bs} images a batch, by {r.optimizer} ({r.schedule}, learning rate {r.lr:g}, that of the head {r.head_lr:g}, weight decay {r.wd:g}) and the loss "{r.loss}"; each step {weights}.',
         f'Class maps are made of images of about {r.mine_size} pixels squared, at {" and ".join(f"{s:g}" for s in r.scales)} times that size{" and mirrored" if r.flip else ""}, one place for every {r.mine_stride} pixels' + (f', and refined {r.refine} times along like colours at {r.refine_size} pixels squared.' if r.refine else '.'),
-        f'A pixel is mined where the map of a label is above {r.threshold:g} of its maximum' + (f'; from step 2 on, only where the map of step 1 was above {r.within:g}' if r.within else '') + (f'; from step 2 on, only while the belief in the label is at least {r.min_score:g} of what it was in step 1' if r.min_score else '') + '.',
+        f'A pixel is mined where the map of a label is above {r.threshold:g} of its maximum' + (f'; from step 2 on, only where the map of step 1 was above {r.stay_within:g}' if r.stay_within else '') + (f'; from step 2 on, only while the confidence in the label is at least {r.min_confidence:g} of what it was in step 1' if r.min_confidence else '') + '.',
         f'Erased pixels get {"the colour "+" ".join(f"{c:g}" for c in r.fill) if r.fill else "the mean colour of the training images"}. A pixel of a pseudo mask is background where all maps are below {r.background:g}. Images are worked at with {r.max_side} pixels a side at most. Seed {r.seed}.']
 
 def to_repeat(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
 )->str|None: # A line of Python; None where the data was made by hand
     "What makes the same run again."
     source,r = mining.run['data'].get('source'),mining.recipe
@@ -200,21 +200,21 @@ def find_predictions(
 )->list: # (name, picture to show, mask)
     "Predicted masks with pictures of them."
     if not isinstance(predictions, (str,Path)):
-        return [(name, tint(im if isinstance(im, Image.Image) else open_image(im, 512), m), m) for name,im,m in spread(list(predictions), n)]
+        return [(name, overlay_mask(im if isinstance(im, Image.Image) else open_image(im, 512), m), m) for name,im,m in spread(list(predictions), n)]
     folder = Path(predictions)
     masks = sorted(p for p in folder.rglob('*.png') if 'overlays' not in p.relative_to(folder).parts)
     if not masks: raise AEError(f'{folder}: holds no PNG masks; give the folder that predictions were written to')
     def look(p):
         name,m = p.relative_to(folder).as_posix()[:-4],open_mask(p)
         over = next((f for e in ('.jpg','.png','.jpeg') if (f := folder/'overlays'/f'{name}{e}').is_file()), None)
-        return name,open_image(over, 512) if over else tint(Image.new('RGB', m.shape[::-1], (96,)*3), m),m
+        return name,open_image(over, 512) if over else overlay_mask(Image.new('RGB', m.shape[::-1], (96,)*3), m),m
     return [look(p) for p in spread(masks, n)]
 
 # %% ../nbs/23_report.ipynb #explore-028
 class Report:
     "A page about a run and what followed it."
     def __init__(self,
-        mining:Mining, # The run
+        mining:MiningRun, # The run
         truth:Callable=None, # Index -> true mask or None; None is the data's own
         predictions=None, # As for `find_predictions`
         n:int=6, # Best and worst images to show, of each kind
@@ -236,7 +236,7 @@ class Report:
     def called(self, i): return ', '.join(self.mining.data.vocab[k] for k in self.mining.data.labels[i]) or 'no label'
     def name_of(self, v): return 'background' if v==0 else self.mining.data.vocab[v-1] if v<=len(self.mining.data.vocab) else f'class {v-1}'
     def picture(self, i, a, what, *caption): return picture(a, f'{what} of {self.mining.data.keys[i]} ({self.called(i)})', Span(what, cls='what'), *caption, side=self.side)
-    def overlay(self, i, mask, what, *caption): return self.picture(i, tint(self.mining.data.image(i, self.side), mask), what, *caption)
+    def overlay(self, i, mask, what, *caption): return self.picture(i, overlay_mask(self.mining.data.image(i, self.side), mask), what, *caption)
 
 # %% ../nbs/23_report.ipynb #explore-029
 def _facts(pairs, cls='facts'): return Dl(*(Div(Dt(k), Dd(*v) if isinstance(v, list) else Dd(v)) for k,v in pairs), cls=cls)
@@ -294,13 +294,13 @@ def steps(self:Report):
     curves = [history(self.mining.out/f'step_{t}'/'history.csv').get('train_loss') for t in range(1, len(rows)+1)]
     head = [dict(miou='mIoU', area='in all').get(h, h) for h in head]
     return Section(H2('Steps'), table([*head,'training'], [[*r, curve(c, f'training loss of step {t}') if c else ''] for t,(r,c) in enumerate(zip(rows, curves), 1)],
-        'Each step: training loss at its end, mean belief in the labels, share of pixels mined in this step and in all'+(', scores of all regions so far' if 'mIoU' in head else '')), id='steps')
+        'Each step: training loss at its end, mean confidence in the labels, share of pixels mined in this step and in all'+(', scores of all regions so far' if 'mIoU' in head else '')), id='steps')
 
 # %% ../nbs/23_report.ipynb #explore-031
 @patch
 def classes(self:Report):
     "An example of each class, stage by stage."
-    return Section(H2('Classes'), P('For each class one training image, ', 'the middle one by the mIoU of its pseudo mask' if self.rating and self.rating.known else 'the middle one by belief' if self.rating else 'taken from the middle',
+    return Section(H2('Classes'), P('For each class one training image, ', 'the middle one by the mIoU of its pseudo mask' if self.rating and self.rating.known else 'the middle one by confidence' if self.rating else 'taken from the middle',
         ', with no other class in it if there is such a one. Bright is where a step looked; grey is what the steps before had erased.'), *(self.one_class(k) for k in range(len(self.mining.data.vocab))), id='classes')
 
 @patch
@@ -350,7 +350,7 @@ def images(self:Report):
     "The training images whose pseudo masks are best and worst."
     r,run = self.rating,self.mining.out
     if not r: return Section(H2('Pseudo masks'), P('No pseudo masks are written yet: ', Code(f'write_masks(open_mining({str(run)!r}))'), ' or the same ', Code('ae-erasing mine'), ' command again adds them.'), id='images')
-    by = 'their own mIoU, in which unsure pixels count as background (the score card leaves them out)' if r.known else 'the belief of the first classifier in the label that it believes least'
+    by = 'their own mIoU, in which unsure pixels count as background (the score card leaves them out)' if r.known else 'the confidence of the first classifier in the label that it believes least'
     return Section(H2('Pseudo masks'), _facts([('background', f'{r.shares[0]:.1%} of the pixels'), ('objects', f'{r.shares[1:255].sum():.1%}'), ('unsure', f'{r.shares[255]:.1%}')]),
         *self.extremes(r.order, r.known, by, lambda i: [('pseudo mask', self.pseudo(i), self.said(r, i))]), None if r.known else P('True masks given by ', Code(f'ae-erasing report {run} --truth FOLDER'), ' would rank them by mIoU.'), id='images')
 
@@ -397,7 +397,7 @@ def html(self:Report,
     return to_xml(page, indent=False)
 
 def write_report(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     out:str|Path=None, # The file, or a folder for report.html; None is the run's own
     truth:Callable=None, # Index -> true mask or None, such as `truth_folder` gives; None is the data's own
     predictions=None, # Folder of PNG masks with `overlays/`, or a list of (name, picture or path, mask)

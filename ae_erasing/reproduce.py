@@ -25,7 +25,7 @@ from .ranks import is_first, wait
 from .evaluation import ScoreCard, _table, scores
 from .recipe import Recipe, read_recipe, vary
 from .training import half_type
-from .run import Mining, open_run
+from .run import MiningRun, open_run
 from .core import erase_loop
 from .masks import count_masks, score_run, write_masks
 from .psl import PSLLoss, seg_model
@@ -280,7 +280,7 @@ def verdict(
 
 # %% ../nbs/25_reproduce.ipynb #reproduce-0157
 def read_losses(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
 )->list: # By step, the loss that each epoch ended with
     "The training losses that a run keeps."
     out = []
@@ -340,7 +340,7 @@ def differences(
     return [*differ(asdict(recipe), asdict(read_recipe('voc2012')), ''), *differ(asdict(seg), asdict(read_seg_recipe('voc2012')), 'segment: ')]
 
 def paper_report(
-    mining:Mining, # The run
+    mining:MiningRun, # The run
     card:ScoreCard, # Its stages
     seg:SegRecipe, # Numbers of the segmenters
     saliency:bool=False, # Was the background taken from saliency maps?

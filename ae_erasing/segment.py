@@ -22,9 +22,9 @@ from .cam import CRFS, REFINERS, enlarge
 from .ranks import in_turn, join, rank_bs, share, wait
 from .evaluation import ScoreCard, mask_histogram, refuse_truth, score_folder, scores
 from .recipe import TRAINING_CHOICES, check_choices, read_numbers, vary, with_older
-from .pictures import inline, tint
+from .pictures import inline, overlay_mask
 from .training import Compile, LineBar, fit, mean_colour, optimizer, save_history
-from .run import Mining, open_mining, with_cache
+from .run import MiningRun, open_mining, with_cache
 from .masks import IGNORE, count_masks, names_of, refine_mask, save_mask
 from .psl import PSLLoss, load_seg_model, psl_learner, save_seg_model
 from .predict import predict_image
@@ -64,8 +64,8 @@ class SegRecipe:
     agree:bool # And where the mask that the network learnt from says otherwise
     refine_masks:str # Refines pseudo masks before training: "par", "crf", "lattice" or "no"
     refine:str # Refines predictions, which are kept beside the plain ones: "par", "crf", "lattice" or "no"
-    crf:tuple # Weights and distances of a CRF that refines predictions: near, near_xy, alike, alike_xy, alike_rgb as in `cam.lattice_crf`; () leaves its own
-    gate:float # In predictions, a class that the whole image is believed to hold by less than this cannot occur, and others weigh that belief; 0 weighs nothing
+    crf:tuple # Weights and distances of a CRF that refines predictions: gaussian_compat, gaussian_sxy, bilateral_compat, bilateral_sxy, bilateral_srgb as in `cam.lattice_crf`; () leaves its own
+    gate:float # In predictions, a class with a lower confidence for the whole image cannot occur, and others are weighed by it; 0 weighs nothing
     side:int # Images are looked at with about this many pixels squared
     scales:tuple # Sizes looked at, as multiples of that
     flip:bool # Look at the mirror image too
@@ -84,7 +84,7 @@ def read_seg_recipe(
     "The numbers of training a segmenter, from the package's `settings.ini`."
     r = read_numbers(SegRecipe, name, 'segment', _LIMITS, overrides)
     check_choices(r, _CHOICES)
-    if r.crf and (len(r.crf)!=5 or min(r.crf)<=0): raise AEError(f'crf: {r.crf} are not five numbers above 0; give near, near_xy, alike, alike_xy, alike_rgb, or nothing')
+    if r.crf and (len(r.crf)!=5 or min(r.crf)<=0): raise AEError(f'crf: {r.crf} are not five numbers above 0; give gaussian_compat, gaussian_sxy, bilateral_compat, bilateral_sxy, bilateral_srgb, or nothing')
     return r
 
 def refiner_of(
@@ -94,7 +94,7 @@ def refiner_of(
     "The refiner of predictions, a CRF with the recipe's numbers if it has any."
     if refine=='no': return None
     if refine not in CRFS or not recipe.crf: return refine
-    return partial(REFINERS[refine], **dict(zip(('near','near_xy','alike','alike_xy','alike_rgb'), recipe.crf)))
+    return partial(REFINERS[refine], **dict(zip(('gaussian_compat','gaussian_sxy','bilateral_compat','bilateral_sxy','bilateral_srgb'), recipe.crf)))
 
 # %% ../nbs/22_segment.ipynb #segment-010
 class MaskFolder:
@@ -133,7 +133,7 @@ def mask_dls(
 
 # %% ../nbs/22_segment.ipynb #segment-014
 def check_masks(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     masks:str|Path, # Folder of masks named like the run's
     supervised:bool=False, # May they be the true masks?
 )->tuple: # Indices of the images that can be trained on, and notes in words
@@ -255,7 +255,7 @@ def round_line(
 
 # %% ../nbs/22_segment.ipynb #segment-021
 def segment(
-    mining:Mining|str|Path, # A run, or its folder
+    mining:MiningRun|str|Path, # A run, or its folder
     name:str='psl', # What the segmenter is called
     masks:str|Path=None, # Folder of masks to learn from, named like the run's; None is `masks` in the run
     recipe:str|SegRecipe|None=None, # Recipe or its name; None is that of the run
@@ -268,7 +268,7 @@ def segment(
     **overrides, # Numbers of the recipe, such as `rounds=2` for PSL++
 )->'Segmenter': # Shows itself in a notebook
     "Train a segmenter on the masks of a run (AE-PSL section 3.2), in one round or more."
-    mining,first = mining if isinstance(mining, Mining) else open_mining(mining),join(device)
+    mining,first = mining if isinstance(mining, MiningRun) else open_mining(mining),join(device)
     verbose = verbose and first
     say = print if verbose else (lambda *a, **k: None)
     recipe = vary(recipe if isinstance(recipe, SegRecipe) else read_seg_recipe(recipe or mining.recipe.name), read_seg_recipe, overrides)
@@ -309,7 +309,7 @@ def segment(
 class Segmenter:
     "A segmenter of a run: its record and where its files are; shows itself in a notebook."
     def __init__(self,
-        mining:Mining, # The run
+        mining:MiningRun, # The run
         name:str='psl', # Name of the segmenter
     ):
         self.mining,self.data,self.name,self.folder = mining,mining.data,name,mining.out/'segment'/name
@@ -334,14 +334,14 @@ class Segmenter:
         for i,col in zip(idxs, axs.T):
             im = self.data.image(i, 256)
             for ax,(k,f) in zip(col, rows.items()):
-                ax.imshow(im if f is None or (m := f(i)) is None else tint(im, m))
+                ax.imshow(im if f is None or (m := f(i)) is None else overlay_mask(im, m))
                 ax.set_xticks([]); ax.set_yticks([])
                 if i==idxs[0]: ax.set_ylabel(k, fontsize=7)
         return fig
 
 # %% ../nbs/22_segment.ipynb #segment-028
 def add_segmenters(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     card:ScoreCard, # From `score_run`; gets a row for each folder of predictions
     truth=None, # Function from the index of an image to its true mask or None; None is the data's own
 )->ScoreCard: # The same
@@ -356,7 +356,7 @@ def add_segmenters(
     return card
 
 def add_predictions(
-    mining:Mining, # A run
+    mining:MiningRun, # A run
     card:ScoreCard, # Gets a row
     folder:str|Path, # Predicted masks, PNGs named like the images or like their keys in the run
     truth:str|Path=None, # Folder of true masks named alike; None takes those of the run's images

@@ -19,7 +19,7 @@ from ae_erasing.learner import cam_model
 from ae_erasing.erasing import Regions
 from ae_erasing.recipe import read_recipe
 from ae_erasing.mining import keep_mined
-from ae_erasing.run import Mining, open_run
+from ae_erasing.run import MiningRun, open_run
 from ae_erasing.explore import Explorer
 from turns import add_common, md_table, take_turns, verdict, write_result
 
@@ -56,9 +56,9 @@ def made_up(recipe, n, folder):
     for t in range(1, STEPS+1):
         for i in range(n): keep_mined(regions, recipe, i, t, field(rng, LABELS, small), field(rng, LABELS, large) if recipe.refine else None, np.full(LABELS, .9), size)
         save_file({k:v.contiguous() for k,v in model.state_dict().items()}, folder/f'run/step_{t}/model.safetensors', metadata=dict(model=json.dumps(meta)))
-        run['steps'][str(t)] = dict(loss=.1, believed=.9, mined=.1, area=.1, seconds=1.)
+        run['steps'][str(t)] = dict(loss=.1, confidence=.9, mined=.1, area=.1, seconds=1.)
     (folder/'run/run.json').write_text(json.dumps(run))
-    return Mining(data, folder/'run')
+    return MiningRun(data, folder/'run')
 
 def moves(ex):
     "Name -> a move of a control to another value than it had"

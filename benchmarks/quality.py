@@ -131,7 +131,7 @@ def run_seed(args, seed):
     fig.savefig(out/'steps.png', dpi=80)
     stages = {s.stage:dict(split=s.split, miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
         ious=[round(float(v), 4) for v in s.score.ious]) for s in card.stages}
-    steps = dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], believed=[s['believed'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share, added=added(mining, truth or mining.data.truth))
+    steps = dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], confidence=[s['confidence'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share, added=added(mining, truth or mining.data.truth))
     done.write_text(json.dumps(dict(asked=asked, stages=stages, steps=steps)))
     return data,recipe,stages,steps
 
@@ -171,8 +171,8 @@ Image labels were used, as they are in training; no saliency, no CRF.{" Regions 
 
 {table([s for _,s,_ in done], 'train')}
 {segmenters}
-| step | ''' + ' | '.join(f'seed {s}: loss, believed, area' for s,_,_ in done) + ' |\n|---' + '|---'*len(done) + '|\n' + '\n'.join(
-        f'| {t+1} | ' + ' | '.join(f'{d["loss"][t]:.3f}, {d["believed"][t]:.2f}, {d["area"][t]:.1%}' for _,_,d in done) + ' |' for t in range(len(done[0][2]['loss']))) + f'''
+| step | ''' + ' | '.join(f'seed {s}: loss, confidence, area' for s,_,_ in done) + ' |\n|---' + '|---'*len(done) + '|\n' + '\n'.join(
+        f'| {t+1} | ' + ' | '.join(f'{d["loss"][t]:.3f}, {d["confidence"][t]:.2f}, {d["area"][t]:.1%}' for _,_,d in done) + ' |' for t in range(len(done[0][2]['loss']))) + '''
 
 Of the pixels that each step mined anew, these shares lay on an object of which less than 30 % had been found, on one of which more had been found, on background, and on an object of another class (means over the seeds):
 

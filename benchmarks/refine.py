@@ -19,8 +19,8 @@ from ae_erasing.run import open_mining
 from ae_erasing.masks import image_mask, refine_mask
 
 PUBLISHED = dict(iters=10, dilations=(1,2,4,8,12,24), similar=.3) # PAR as afa and ToCo run it, on pictures of half the side
-README = dict(alike_xy=80, alike_rgb=13)              # pydensecrf's README; psa
-DEEPLAB = dict(near_xy=1, alike=4, alike_xy=67, alike_rgb=3)
+README = dict(bilateral_sxy=80, bilateral_srgb=13)              # pydensecrf's README; psa
+DEEPLAB = dict(gaussian_sxy=1, bilateral_compat=4, bilateral_sxy=67, bilateral_srgb=3)
 REFERENCE = 'crf' # What the others are held against: irn's numbers at the picture's own size, the defaults of `dense_crf`
 
 def parse():
@@ -34,7 +34,7 @@ def parse():
 
 def rows(own, side=128):
     "Name -> (words, refiner, share of the side or None for `side`, arguments); the same for maps and masks"
-    small = dict(near_xy=3*side/own, alike_xy=50*side/own)
+    small = dict(gaussian_sxy=3*side/own, bilateral_sxy=50*side/own)
     return dict(
         par=('PAR, our defaults', refine, side, {}), par_own=('PAR, our defaults, own size', refine, own, {}),
         par_half=('PAR as published: half the side, 10 times, 6 distances', refine, own/2, PUBLISHED),

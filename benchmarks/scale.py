@@ -100,12 +100,12 @@ class Run:
             for t in range(1, self.steps+1): self.core.mine_step(self.data, self.recipe, self.regions, t, (.5,.5,.5), 'cpu', progress=False)
     def summary(self):
         from ae_erasing.basics import write_json
-        from ae_erasing.run import Mining, step_summary
+        from ae_erasing.run import MiningRun, step_summary
         for t in range(1, self.steps+1):
             (self.out/f'step_{t}'/'history.csv').write_text('epoch,train_loss\n0,1\n')
             self.run['steps'][str(t)] = dict(step_summary(self.data, self.regions, t), seconds=0)
         write_json(self.out/'run.json', self.run)
-        self.mined = Mining(self.data, self.out)
+        self.mined = MiningRun(self.data, self.out)
     def masks(self):
         from ae_erasing.masks import write_masks
         write_masks(self.mined, progress=False)
@@ -124,7 +124,7 @@ class Run:
 def worker(job):
     "Do one run; peak memory and seconds after each stage, and bytes, as JSON"
     import torch
-    import ae_erasing.masks # To count imports by themselves; chkstyle: ignore
+    import ae_erasing.masks # To count imports by themselves; chkstyle: ignore # noqa: F401
     torch.set_num_threads(1)
     tmp,found = job.pop('tmp'),dict(imports=after(lambda: None))
     with tempfile.TemporaryDirectory(dir=tmp) as tmp:

@@ -235,12 +235,12 @@ def test_refining_minds_neither_mirror_nor_batch():
     same(refine(maps.flip(-1), image.flip(-1), 10).flip(-1), out)
     for i in range(3): same(refine(maps[i:i+1], image[i:i+1], 10), out[i:i+1])
 
-def beliefs(*size, seed=0): return batch(*size, seed=seed).mul(3).softmax(1)
+def confidences(*size, seed=0): return batch(*size, seed=seed).mul(3).softmax(1)
 
 @given(seed=st.integers(0, 999), L=st.integers(1, 4), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 9), hold=st.sampled_from((0.,.05,.5)), omega=st.sampled_from((1.,1.7,1.95)))
 @settings(max_examples=80, deadline=None)
 def test_refined_probabilities_stay_such(seed, L, to, iters, hold, omega):
-    out = refine(beliefs(2, L, 5, 4, seed=seed), batch(2, 3, *to, seed=seed+1).sigmoid(), iters, hold=hold, omega=omega)
+    out = refine(confidences(2, L, 5, 4, seed=seed), batch(2, 3, *to, seed=seed+1).sigmoid(), iters, hold=hold, omega=omega)
     assert out.min()>=0
     same(out.sum(1), torch.ones(2, *to), 1e-4)
 
@@ -274,7 +274,7 @@ def test_going_further_has_limits():
 
 def test_neighbours_are_shifted_copies_that_cost_no_memory():
     x = batch(2, 3, 5, 6)
-    near = around(x, (1,3))
+    near = neighbours(x, (1,3))
     assert len(near)==16 and len({o.untyped_storage().data_ptr() for o in near})==1
     same(near[4][...,:-1], x[...,1:])
     same(near[4][...,-1], x[...,-1])
@@ -291,30 +291,30 @@ def test_refining_leaves_what_it_is_given_as_it_was():
 @pytest.fixture
 def crf(): return pytest.importorskip('pydensecrf.densecrf')
 
-@given(seed=st.integers(0, 999), L=st.integers(1, 4), hw=st.tuples(st.integers(1, 9), st.integers(1, 9)), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5), trust=st.sampled_from((.5,.7,1.)))
+@given(seed=st.integers(0, 999), L=st.integers(1, 4), hw=st.tuples(st.integers(1, 9), st.integers(1, 9)), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5), gt_prob=st.sampled_from((.5,.7,1.)))
 @settings(max_examples=60, deadline=None)
-def test_a_crf_gives_probabilities(seed, L, hw, to, iters, trust):
+def test_a_crf_gives_probabilities(seed, L, hw, to, iters, gt_prob):
     pytest.importorskip('pydensecrf.densecrf')
-    probs = beliefs(2, L, *hw, seed=seed)
+    probs = confidences(2, L, *hw, seed=seed)
     was = probs.clone()
-    out = dense_crf(probs, batch(2, 3, *to, seed=seed+1).sigmoid(), iters, trust=trust)
+    out = dense_crf(probs, batch(2, 3, *to, seed=seed+1).sigmoid(), iters, gt_prob=gt_prob)
     assert out.shape==(2,L,*to) and out.dtype==probs.dtype and out.min()>=0 and torch.equal(probs, was)
     same(out.sum(1), torch.ones(2, *to), 1e-4)
 
-@pytest.mark.parametrize('numbers', ({},dict(near=2, near_xy=1, alike=4, alike_xy=67, alike_rgb=3, iters=5)))
+@pytest.mark.parametrize('numbers', ({},dict(gaussian_compat=2, gaussian_sxy=1, bilateral_compat=4, bilateral_sxy=67, bilateral_srgb=3, iters=5)))
 def test_a_crf_is_pydensecrfs(numbers, crf):
-    probs,image = beliefs(2, 3, 18, 24),torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2,3,18,24))).float()/255
-    k = dict(iters=10, near=3, near_xy=3, alike=10, alike_xy=50, alike_rgb=5)|numbers
+    probs,image = confidences(2, 3, 18, 24),torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2,3,18,24))).float()/255
+    k = dict(iters=10, gaussian_compat=3, gaussian_sxy=3, bilateral_compat=10, bilateral_sxy=50, bilateral_srgb=5)|numbers
     out = dense_crf(probs, image, **numbers)
     for p,im,o in zip(probs, image, out):
         d = crf.DenseCRF2D(24, 18, 3)
         d.setUnaryEnergy(-p.log().flatten(1).numpy())
-        d.addPairwiseGaussian(sxy=k['near_xy'], compat=k['near'])
-        d.addPairwiseBilateral(sxy=k['alike_xy'], srgb=k['alike_rgb'], rgbim=np.ascontiguousarray((im.permute(1,2,0)*255).round().numpy().astype(np.uint8)), compat=k['alike'])
+        d.addPairwiseGaussian(sxy=k['gaussian_sxy'], compat=k['gaussian_compat'])
+        d.addPairwiseBilateral(sxy=k['bilateral_sxy'], srgb=k['bilateral_srgb'], rgbim=np.ascontiguousarray((im.permute(1,2,0)*255).round().numpy().astype(np.uint8)), compat=k['bilateral_compat'])
         same(o, torch.tensor(np.array(d.inference(k['iters']))).view(3,18,24), 1e-5)
 
 def thing(h, w, seed=0):
-    "A picture of smooth colours with noise, (1,3,h,w) of whole numbers of 255, and blurred beliefs (1,2,h,w) in a disc on it"
+    "A picture of smooth colours with noise, (1,3,h,w) of whole numbers of 255, and blurred confidences (1,2,h,w) in a disc on it"
     rng = torch.Generator().manual_seed(seed)
     ys,xs = torch.meshgrid(torch.linspace(-1, 1, h), torch.linspace(-1, 1, w), indexing='ij')
     disc = (ys**2+xs**2<.4).float()
@@ -322,7 +322,7 @@ def thing(h, w, seed=0):
     blob = F.interpolate(F.adaptive_avg_pool2d(disc[None,None], 5)*.8+.1, (h,w), mode='bilinear')
     return (image.clamp(0, 1)*255).round()/255,torch.cat([1-blob, blob], 1)
 
-@pytest.mark.parametrize('numbers', ({},dict(near=2, near_xy=1, alike=4, alike_xy=67, alike_rgb=3, iters=5),dict(trust=.7, alike_xy=20, alike_rgb=13)))
+@pytest.mark.parametrize('numbers', ({},dict(gaussian_compat=2, gaussian_sxy=1, bilateral_compat=4, bilateral_sxy=67, bilateral_srgb=3, iters=5),dict(gt_prob=.7, bilateral_sxy=20, bilateral_srgb=13)))
 @pytest.mark.parametrize('size', ((48,64),(33,20)))
 def test_the_lattice_in_pytorch_is_that_of_pydensecrf(numbers, size, crf):
     "Smoothness alone is taken exactly here and by a lattice there"
@@ -343,30 +343,30 @@ def test_a_lattice_takes_a_gaussian_mean(d):
     gap = (mean(x)/mean(torch.ones(1500, 1))-want).abs().mean()/want.std()
     assert gap<.25 and (want-x).abs().mean()/want.std()>2*gap, gap
 
-@given(seed=st.integers(0, 999), L=st.integers(1, 4), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5), trust=st.sampled_from((.5,.7,1.)))
+@given(seed=st.integers(0, 999), L=st.integers(1, 4), to=st.tuples(st.integers(1, 20), st.integers(1, 20)), iters=st.integers(0, 5), gt_prob=st.sampled_from((.5,.7,1.)))
 @settings(max_examples=40, deadline=None)
-def test_the_lattice_gives_probabilities(seed, L, to, iters, trust):
-    probs = beliefs(2, L, 5, 4, seed=seed)
+def test_the_lattice_gives_probabilities(seed, L, to, iters, gt_prob):
+    probs = confidences(2, L, 5, 4, seed=seed)
     was = probs.clone()
-    out = lattice_crf(probs, batch(2, 3, *to, seed=seed+1).sigmoid(), iters, trust=trust)
+    out = lattice_crf(probs, batch(2, 3, *to, seed=seed+1).sigmoid(), iters, gt_prob=gt_prob)
     assert out.shape==(2,L,*to) and out.dtype==probs.dtype and out.min()>=0 and torch.equal(probs, was)
     same(out.sum(1), torch.ones(2, *to), 1e-4)
 
 def test_the_lattice_minds_no_batch_and_says_what_is_too_fine():
-    probs,image = beliefs(3, 2, 5, 6),batch(3, 3, 20, 24, seed=1).sigmoid()
+    probs,image = confidences(3, 2, 5, 6),batch(3, 3, 20, 24, seed=1).sigmoid()
     out = lattice_crf(probs, image, 3)
     for i in range(3): same(lattice_crf(probs[i:i+1], image[i:i+1], 3), out[i:i+1])
-    with fails('lattice', 'larger'): lattice_crf(probs, image, alike_xy=1e-5, alike_rgb=1e-4)
+    with fails('lattice', 'larger'): lattice_crf(probs, image, bilateral_sxy=1e-5, bilateral_srgb=1e-4)
 
 def test_a_crf_trusts_labels_as_irn_does(crf):
     "`trust` is the certainty of pydensecrf's `unary_from_labels`"
     from pydensecrf.utils import unary_from_labels
     labels = np.random.default_rng(0).integers(0, 3, (7,9))
     onehot = torch.from_numpy(np.eye(3, dtype=np.float32)[labels]).permute(2,0,1)[None]
-    same(dense_crf(onehot, torch.zeros(1,3,7,9), 0, trust=.7)[0], torch.from_numpy(np.exp(-unary_from_labels(labels, 3, .7, zero_unsure=False))).view(3,7,9))
+    same(dense_crf(onehot, torch.zeros(1,3,7,9), 0, gt_prob=.7)[0], torch.from_numpy(np.exp(-unary_from_labels(labels, 3, .7, zero_unsure=False))).view(3,7,9))
 
 def test_a_crf_enlarges_as_refine_does_and_minds_no_batch(crf):
-    probs,image = beliefs(3, 2, 5, 6),batch(3, 3, 20, 24, seed=1).sigmoid()
+    probs,image = confidences(3, 2, 5, 6),batch(3, 3, 20, 24, seed=1).sigmoid()
     out = dense_crf(probs, image, 3)
     same(dense_crf(refine(probs, image, 0), image, 3), out)
     for i in range(3): same(dense_crf(probs[i:i+1], image[i:i+1], 3), out[i:i+1])
@@ -374,13 +374,13 @@ def test_a_crf_enlarges_as_refine_does_and_minds_no_batch(crf):
 @pytest.mark.parametrize('by', REFINERS)
 def test_refiners_want_a_picture_for_each_in_floats(by, request):
     if by=='crf': request.getfixturevalue('crf')
-    probs = beliefs(2, 3, 5, 6)
+    probs = confidences(2, 3, 5, 6)
     with fails('2 maps and 1 images'): REFINERS[by](probs, torch.zeros(1,3,5,6))
     with fails('uint8', 'floats from 0 to 1'): REFINERS[by](probs, torch.zeros(2,3,5,6, dtype=torch.uint8))
 
 def test_without_its_package_a_crf_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, 'pydensecrf.densecrf', None)
-    with fails('pip install', 'ae_erasing[crf]', 'compiler'): dense_crf(beliefs(1, 2, 4, 4), torch.zeros(1,3,4,4))
+    with fails('pip install', 'ae_erasing[crf]', 'compiler'): dense_crf(confidences(1, 2, 4, 4), torch.zeros(1,3,4,4))
 
 # on disk
 
@@ -390,9 +390,9 @@ def test_maps_come_back_from_disk(n, h, w, tmp_path):
     maps,scores = batch(n, h, w).abs().clamp(max=1),torch.linspace(0, 1, n) if n else torch.zeros(0)
     path = tmp_path/'deep'/'er'/'ä b.c.png'
     write_maps(path, maps, scores, (640,480))
-    got,belief,size = read_maps(path)
+    got,confidence,size = read_maps(path)
     assert size==(640,480) and got.dtype==np.uint8 and got.shape==((n,h,w) if n else (0,1,1))
-    assert belief.shape==(n,) and np.abs(belief-scores.numpy()).max(initial=0)<1e-6
+    assert confidence.shape==(n,) and np.abs(confidence-scores.numpy()).max(initial=0)<1e-6
     if n: assert np.abs(got/255-maps.numpy()).max()<=.5/255+1e-6
     with Image.open(path) as im: assert im.mode=='L' and im.format=='PNG'
 

@@ -26,7 +26,7 @@ from ae_erasing.core import *
 from conftest import ROOT, fails
 from tiny import contents, mask, mine_args, photos, picture, quick_command, command, same, table, until
 
-QUICK = dict(arch='resnet10t', pretrained='no', size=48, mine_size=64, scales=(1,), flip='no', epochs=1, bs=8, min_score=0, threshold=.6, within=0, refine=3, refine_size=32, keep_weights='no')
+QUICK = dict(arch='resnet10t', pretrained='no', size=48, mine_size=64, scales=(1,), flip='no', epochs=1, bs=8, min_confidence=0, threshold=.6, stay_within=0, refine=3, refine_size=32, keep_weights='no')
 def loop(data, out, **kwargs): return erase_loop(data, out, 'photos', verbose=False, device='cpu', **{**QUICK, **kwargs})
 
 class Seen(Callback):
@@ -103,7 +103,7 @@ BAD = [
     ('name', 'photo', "'photo'", 'voc2012'), ('name', 'DEFAULT', "'DEFAULT'", 'photos'), ('treshold', .5, "'threshold'"), ('zzz', 1),
     ('steps', 'two', "'two'", 'whole number'), ('steps', 1.5, '1.5', 'whole'), ('epochs', 'inf', 'inf'), ('bs', 'nan', 'nan'), ('flip', 'maybe', "'maybe'", 'yes or no'),
     ('lr', 'fast', "'fast'", 'a number'), ('scales', '1 big', 'list of numbers'), ('threshold', 2, '2', '0 to 1'), ('threshold', -.1), ('threshold', 'nan', 'nan'),
-    ('min_score', 1.01), ('background', -1), ('min_scale', 0), ('steps', 0, '0'), ('epochs', 0), ('size', 3, '3'), ('mine_size', 31), ('bs', 0),
+    ('min_confidence', 1.01), ('background', -1), ('min_scale', 0), ('steps', 0, '0'), ('epochs', 0), ('size', 3, '3'), ('mine_size', 31), ('bs', 0),
     ('loss', 'hinge', "'hinge'", 'squared'), ('schedule', 'cosine', "'cosine'", 'one_cycle'), ('optimizer', 'lamb', "'lamb'", 'sgd'),
     ('scales', ''), ('scales', '0 1'), ('scales', (-1.,)), ('fill', '1 0'), ('fill', '128 128 128'), ('output_stride', 12, '12'), ('mine_stride', 0, '0'),
     ('crop', 'squeeze', "'squeeze'", 'pad'), ('mom', 1, '1'), ('lr_drops', 0, 'whole numbers'), ('lr_drops', '2.5 4', '2.5'),
@@ -203,10 +203,10 @@ def test_regions_are_cut_from_maps(three, data):
     some = 0
     for t in (1,2,3):
         for i in three.mined:
-            maps,belief,size = three.maps(i, t)
-            assert maps.shape[0]==len(belief)==len(data.labels[i]) and size==data.size(i) and (belief>=0).all() and (belief<=1).all()
+            maps,confidence,size = three.maps(i, t)
+            assert maps.shape[0]==len(confidence)==len(data.labels[i]) and size==data.size(i) and (confidence>=0).all() and (confidence<=1).all()
             got = three.regions.read(i, t)
-            assert (got==cut(maps, belief, size, three.recipe.threshold)).all() and got.shape==(len(data.labels[i]), *size[::-1])
+            assert (got==threshold_maps(maps, confidence, size, three.recipe.threshold)).all() and got.shape==(len(data.labels[i]), *size[::-1])
             assert maps.max() in (0,255) and (not maps.max() or (maps==255).any())
             some += got.any()
     assert some>len(three.mined), 'little was mined: the test shows nothing'
@@ -215,36 +215,36 @@ def test_refined_maps_come_from_the_raw_ones_and_the_whole_picture(three, data):
     "Also in later steps, whose classifier saw the picture with holes"
     for t in (1,3):
         for i in three.mined[:6]:
-            raw,belief,size = three.maps(i, t, raw=True)
+            raw,confidence,size = three.maps(i, t, raw=True)
             fine,also,there = three.maps(i, t)
             x = to_batch(data, [i], ([0.]*3,[1.]*3), size=view_size(size, 32))
             want = normalise(refine(torch.from_numpy(raw)[None].float()/255, x, 3)[0])
-            assert fine.shape==tuple(want.shape) and (also==belief).all() and there==size
+            assert fine.shape==tuple(want.shape) and (also==confidence).all() and there==size
             assert np.abs(fine/255-want.numpy()).max()<.02
 
 def test_without_refining_there_are_no_refined_maps(data, tmp_path):
     m = loop(data, tmp_path/'run', steps=1, refine=0)
     assert not (tmp_path/'run/step_1/refined').exists()
-    for i in m.mined: assert (m.maps(i, 1)[0]==m.maps(i, 1, raw=True)[0]).all() and (m.regions.read(i, 1)==cut(*m.maps(i, 1), m.recipe.threshold)).all()
+    for i in m.mined: assert (m.maps(i, 1)[0]==m.maps(i, 1, raw=True)[0]).all() and (m.regions.read(i, 1)==threshold_maps(*m.maps(i, 1), m.recipe.threshold)).all()
 
 @pytest.mark.parametrize('refine', (0,3))
 def test_later_regions_lie_where_step_one_saw_something(data, tmp_path, refine):
-    m,cut_off = loop(data, tmp_path/'run', steps=2, within=.4, threshold=.3, refine=refine),0
+    m,cut_off = loop(data, tmp_path/'run', steps=2, stay_within=.4, threshold=.3, refine=refine),0
     for i in m.mined:
-        assert may_lie(m.regions, m.recipe, i, 1) is True
-        free = cut(*m.maps(i, 2), .3)
-        first = cut(*m.maps(i, 1), .4)
-        assert (may_lie(m.regions, m.recipe, i, 2)==first).all() and (m.regions.read(i, 2)==(free&first)).all()
-        assert (m.regions.read(i, 1)==cut(*m.maps(i, 1), .3)).all()
+        assert allowed_area(m.regions, m.recipe, i, 1) is True
+        free = threshold_maps(*m.maps(i, 2), .3)
+        first = threshold_maps(*m.maps(i, 1), .4)
+        assert (allowed_area(m.regions, m.recipe, i, 2)==first).all() and (m.regions.read(i, 2)==(free&first)).all()
+        assert (m.regions.read(i, 1)==threshold_maps(*m.maps(i, 1), .3)).all()
         cut_off += (free&~first).sum()
     assert cut_off>0, 'nothing lay outside: the test shows nothing'
 
 def test_cut():
     maps = np.array([[[0,128,200,255]], [[255,0,0,0]]], np.uint8)
-    assert cut(maps, np.array([.9,.2]), (4,1), .5).tolist()==[[[False,False,True,True]], [[True,False,False,False]]]
-    assert cut(maps, np.array([.9,.2]), (4,1), .5, .3).tolist()==[[[False,False,True,True]], [[False]*4]]
-    assert cut(maps, np.array([.9,.2]), (4,1), .5, 0., np.array([[[True,False,True,False]],[[False]*4]])).tolist()==[[[False,False,True,False]], [[False]*4]]
-    assert cut(maps[:0], np.zeros(0), (4,3), .5).shape==(0,3,4) and not cut(maps, np.ones(2), (4,1), 1).any()
+    assert threshold_maps(maps, np.array([.9,.2]), (4,1), .5).tolist()==[[[False,False,True,True]], [[True,False,False,False]]]
+    assert threshold_maps(maps, np.array([.9,.2]), (4,1), .5, .3).tolist()==[[[False,False,True,True]], [[False]*4]]
+    assert threshold_maps(maps, np.array([.9,.2]), (4,1), .5, 0., np.array([[[True,False,True,False]],[[False]*4]])).tolist()==[[[False,False,True,False]], [[False]*4]]
+    assert threshold_maps(maps[:0], np.zeros(0), (4,3), .5).shape==(0,3,4) and not threshold_maps(maps, np.ones(2), (4,1), 1).any()
 
 def test_erased_grows(three, data):
     grown = [0,0]
@@ -291,9 +291,9 @@ def test_only_labelled_training_images_are_mined(three, data):
     assert any(mask(p).any() for p in (three.out/'masks').iterdir())
 
 def test_belief_decides_from_step_two_on(data, tmp_path):
-    "A label is mined again only while it is believed in at least as much as the recipe asks, compared with step 1"
+    "A label is mined again only while it has at least as much confidence as the recipe asks, compared with step 1"
     out = tmp_path/'run'
-    m = loop(data, out, steps=2, min_score=1)
+    m = loop(data, out, steps=2, min_confidence=1)
     for i in m.mined[::2]:
         path = out/'step_1'/'maps'/f'{data.keys[i]}.png'
         maps,scores,size = read_maps(path)
@@ -306,9 +306,9 @@ def test_belief_decides_from_step_two_on(data, tmp_path):
     run = json.loads((out/'run.json').read_text())
     del run['steps']['2']
     (out/'run.json').write_text(json.dumps(run))
-    m = loop(data, out, steps=2, min_score=1)
+    m = loop(data, out, steps=2, min_confidence=1)
     for i in m.mined[::2]: assert not m.regions.read(i, 2).any()
-    for i in m.mined[1::2]: assert (m.regions.read(i, 2)==cut(*m.maps(i, 2), m.recipe.threshold)).all()
+    for i in m.mined[1::2]: assert (m.regions.read(i, 2)==threshold_maps(*m.maps(i, 2), m.recipe.threshold)).all()
     assert any(m.regions.read(i, 2).any() for i in m.mined[1::2])
 
 def test_twenty_labels(tmp_path):
@@ -317,7 +317,7 @@ def test_twenty_labels(tmp_path):
     data = get_data(table(tmp_path/'t.csv', rows))
     m = loop(data, tmp_path/'run', steps=2, threshold=.3, lr=0, head_lr=0)
     assert m.regions.read(0, 1).shape==(20,48,48) and Image.open(m.regions.path(0, 1)).size==(48,3*48)
-    for t in (1,2): assert (m.regions.read(0, t)==cut(*m.maps(0, t), .3)).all()
+    for t in (1,2): assert (m.regions.read(0, t)==threshold_maps(*m.maps(0, t), .3)).all()
     one = m.regions.first(0, 2)
     assert sum(f.any() for f in one)>5 and len(m.maps(0, 1)[0])==20 and set(np.unique(m.mask(0)))<=set(range(21))
     write_masks(m, progress=False)
@@ -427,7 +427,7 @@ def test_training_that_blows_up(data, tmp_path):
 
 def test_it_shows_itself(three, capsys, data, tmp_path):
     lines = str(three).splitlines()
-    assert len(lines)==4 and lines[0].split()[:5]==['step','loss','believed','mined','area'] and [l.split()[0] for l in lines[1:]]==['1','2','3'] and repr(three)==str(three)
+    assert len(lines)==4 and lines[0].split()[:5]==['step','loss','confidence','mined','area'] and [l.split()[0] for l in lines[1:]]==['1','2','3'] and repr(three)==str(three)
     html = three._repr_html_()
     assert html.count('<tr>')==4 and 'data:image/jpeg;base64,' in html and 'alt=' in html and len(html)<400_000
     fig = three.plot(n=2)

@@ -130,7 +130,7 @@ def test_places_of_nbdev_doc(site):
 
 def test_names_in_prose():
     assert docs.full_name('erase_loop')==docs.full_name('ae_erasing.core.erase_loop')==docs.full_name('core.erase_loop(data, out)')=='ae_erasing.core.erase_loop'
-    assert docs.full_name('Mining.plot')=='ae_erasing.run.Mining.plot'
+    assert docs.full_name('MiningRun.plot')=='ae_erasing.run.MiningRun.plot'
     assert docs.full_name('fit') is None and docs.full_name('fit', 'training')=='ae_erasing.training.fit' # may be anybody's, or is the page's own
     assert docs.full_name('unpack()') is None and docs.full_name('erasing.unpack')=='ae_erasing.erasing.unpack' # two modules have it
     assert docs.full_name('learn.fit') is docs.full_name('a b') is docs.full_name('--refine') is None

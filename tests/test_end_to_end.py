@@ -14,7 +14,7 @@ from tiny import KINDS, command, mask, picture, table
 
 # --- one set of pictures, four sources
 
-QUICK = dict(arch='resnet10t', pretrained='no', size=48, mine_size=48, refine_size=32, epochs=2, steps=2, scales=(1,), flip='no', threshold=.4, within=0, keep_weights='no')
+QUICK = dict(arch='resnet10t', pretrained='no', size=48, mine_size=48, refine_size=32, epochs=2, steps=2, scales=(1,), flip='no', threshold=.4, stay_within=0, keep_weights='no')
 
 def labels_of(i):
     "Of picture `i` of 24: one kind, two, or none"

@@ -6,7 +6,7 @@ from PIL import Image
 from fastai.vision.all import DataLoaders, Learner
 
 from ae_erasing.creatures import creatures
-from ae_erasing.run import Mining
+from ae_erasing.run import MiningRun
 from ae_erasing.core import erase_loop
 from ae_erasing.masks import image_mask
 from ae_erasing.explore import *
@@ -16,7 +16,7 @@ from tiny import same, spots
 @pytest.fixture(scope='module')
 def mining(tmp_path_factory): return spots(tmp_path_factory.mktemp('spots'))
 
-def with_truth(mining, truth): return Mining(replace(mining.data, open_truth=lambda item: truth(mining.data.items.index(item))), mining.out)
+def with_truth(mining, truth): return MiningRun(replace(mining.data, open_truth=lambda item: truth(mining.data.items.index(item))), mining.out)
 
 @pytest.fixture
 def known(mining):
@@ -35,7 +35,7 @@ def ex(mining): return Explorer(mining, side=128)
 def copy(mining, tmp_path):
     "The run in a folder of its own, to spoil"
     shutil.copytree(mining.out, tmp_path/'run')
-    return Mining(mining.data, tmp_path/'run')
+    return MiningRun(mining.data, tmp_path/'run')
 
 def size(b): return Image.open(io.BytesIO(b)).size
 def own(ex): return ex.answer[ex.look.labels[0]]
@@ -51,7 +51,7 @@ def test_regions_are_those_of_the_run(mining):
         assert (look.first(2, 0)>0).sum()>=(look.first(2)>0).sum()>(look.first(2, 1)>0).sum()==0
 
 def test_regions_of_a_recipe_that_keeps_within(tmp_path):
-    m = erase_loop(creatures(n=24, n_valid=0, size=32), tmp_path/'run', epochs=2, steps=2, size=32, mine_size=32, within=.2, min_score=.9, refine=3, refine_size=32, verbose=False)
+    m = erase_loop(creatures(n=24, n_valid=0, size=32), tmp_path/'run', epochs=2, steps=2, size=32, mine_size=32, stay_within=.2, min_confidence=.9, refine=3, refine_size=32, verbose=False)
     for i in m.mined: assert (Look(m, i).first(2)==m.regions.first(i, 2)).all()
 
 def test_each_view_shows_something_else(known):
@@ -199,7 +199,7 @@ def test_one_class_of_several(tmp_path):
     assert 'too much' in ex.caption.value and 'IoU' in ex.caption.value
 
 def test_names_are_escaped(mining):
-    odd = Mining(replace(mining.data, vocab=('<b>cat</b>', 'R&D', '"emu"'), keys=tuple(f'{k}<i>' if n==0 else k for n,k in enumerate(mining.data.keys))), mining.out)
+    odd = MiningRun(replace(mining.data, vocab=('<b>cat</b>', 'R&D', '"emu"'), keys=tuple(f'{k}<i>' if n==0 else k for n,k in enumerate(mining.data.keys))), mining.out)
     ex = Explorer(odd, mining.mined[:1])
     assert '<b>cat' not in ex.caption.value+ex.bars.value and '&lt;b&gt;cat' in ex.caption.value and 'R&amp;D' in ex.bars.value
 
@@ -230,7 +230,7 @@ def test_with_and_without_truth(mining, known):
 def test_images_without_labels_and_for_validation(mining):
     i = next(i for i in mining.data.train_idxs if not mining.data.labels[i])
     data = replace(mining.data, train=tuple(t and j!=mining.mined[0] for j,t in enumerate(mining.data.train)))
-    ex = Explorer(Mining(data, mining.out), [i, mining.mined[0]])
+    ex = Explorer(MiningRun(data, mining.out), [i, mining.mined[0]])
     said = {}
     for n in (0, 1):
         ex.image.value = n

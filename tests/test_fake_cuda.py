@@ -15,9 +15,9 @@ from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
 from ae_erasing.erasing import Erasing, Regions, erase
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import fit
-from ae_erasing.mining import to_batch, to_belief
+from ae_erasing.mining import to_batch, predict_probs
 from ae_erasing.core import mine_step
-from ae_erasing.psl import PSLLoss, labels_in, own_target, psl_learner, seg_model
+from ae_erasing.psl import PSLLoss, labels_in, self_target, psl_learner, seg_model
 from ae_erasing.predict import predict_image, seg_probs, weigh
 from ae_erasing.segment import predict_masks, read_seg_recipe
 
@@ -88,7 +88,7 @@ def segmenter(arch='resnet18'): return seg_model(arch, C, False, width=16)[0].ev
 
 def crf(probs, images, **kwargs): return lattice_crf(probs, images, 2, **kwargs)
 def lead(probs, images): return refine(probs, images, 2, hold=.5, omega=1.5)
-def target(by, refined=True): return lambda seg, v, present, images: own_target(seg, v, present, by, images if refined else None)
+def target(by, refined=True): return lambda seg, v, present, images: self_target(seg, v, present, by, images if refined else None)
 def bce(pred, targ): return LOSSES['bce']()(pred, targ)
 def squared(pred, targ): return LOSSES['squared']()(pred, targ)
 def psl_loss(v='score', refined=0, **kwargs):
@@ -118,15 +118,15 @@ FUNCTIONS = dict(
     labels_in=(lambda m: labels_in(m, C), mask),
     weigh=(lambda p, v: weigh(p, v, None, .1), probs, logits),
     weigh_known=(lambda p, present: weigh(p, None, present), probs, labels),
-    **{f'own_target_{by}':(target(by), probs, logits, labels, pixels) for by in ('score','label','peak')},
-    own_target_as_it_is=(lambda seg, v, present: target('score', False)(seg, v, present, None), probs, logits, labels),
+    **{f'self_target_{by}':(target(by), probs, logits, labels, pixels) for by in ('score','label','peak')},
+    self_target_as_it_is=(lambda seg, v, present: target('score', False)(seg, v, present, None), probs, logits, labels),
     **{f'psl_{v}':(psl_loss(v, 3), probs, logits, mask, pixels) for v in ('score','label','peak')},
     psl_as_it_is=(lambda seg, v, m: psl_loss()(seg, v, m, None), probs, logits, mask),
     psl_by_image=(lambda seg, v, m: psl_loss(reduction='none')(seg, v, m, None), probs, logits, mask),
     psl_with_labels=(lambda seg, v, m, present: PSLLoss()((seg,v), m, present), probs, logits, mask, labels))
 
 # What need not be there: the lattice and the labels in `weigh` are moved, and by label or peak no logits are looked at
-FREE = dict(lattice={0,1}, weigh_known={0,1}, own_target_label={1}, own_target_peak={1})
+FREE = dict(lattice={0,1}, weigh_known={0,1}, self_target_label={1}, self_target_peak={1})
 ALONE = [(k,j) for k,(_,*makers) in FUNCTIONS.items() for j in range(len(makers)) if len(makers)>1 and j not in FREE.get(k, ())]
 
 @pytest.mark.parametrize('name', FUNCTIONS)
@@ -164,7 +164,7 @@ ARCHS = pytest.mark.parametrize('arch', ('resnet18','tf_efficientnet_lite0','vgg
 def test_classifiers(arch):
     net,x = classifier(arch),pixels().to(GPU)
     assert on_gpu(net.train()(x)) and on_gpu(class_maps(net.eval(), x, (1,1.5,.5), True))
-    assert to_belief(net(x), 'bce').shape==to_belief(net(x), 'squared').shape==(N,C)
+    assert predict_probs(net(x), 'bce').shape==predict_probs(net(x), 'squared').shape==(N,C)
 
 @pytest.mark.parametrize('arch', ('resnet18','tf_efficientnet_lite0','vgg16_largefov'))
 def test_segmenters(arch):

@@ -11,7 +11,7 @@ from ae_erasing.data import ImageLabels
 from ae_erasing.cam import enlarge, read_maps, write_maps
 from ae_erasing.erasing import Regions
 from ae_erasing.recipe import read_recipe
-from ae_erasing.run import Mining, open_run
+from ae_erasing.run import MiningRun, open_run
 from ae_erasing.masks import *
 from conftest import fails
 
@@ -120,7 +120,7 @@ def blank(item, max_side=None):
 
 def truth(item): return np.zeros(SIZES[item][::-1], np.uint8)
 
-RECIPE = read_recipe('creatures', max_side=40, threshold=.5, background=.2, min_score=.5, steps=2)
+RECIPE = read_recipe('creatures', max_side=40, threshold=.5, background=.2, min_confidence=.5, steps=2)
 
 def maps_by_hand(i, t):
     "For each label a ramp from left to right, its high end at the left in step 1 and at the right in step 2; 4x8 places"
@@ -145,11 +145,11 @@ def mining(tmp_path):
             if not LABELS[i]: continue
             write_maps(out/f'step_{t}'/'maps'/f'{KEYS[i]}.png', maps_by_hand(i, t), torch.ones(len(LABELS[i])), (40,20))
             regions.write(i, t, regions_by_hand(i, t))
-        run['steps'][str(t)] = dict(loss=1., believed=1., mined=.2, area=.2, seconds=1.)
+        run['steps'][str(t)] = dict(loss=1., confidence=1., mined=.2, area=.2, seconds=1.)
     (out/'run.json').write_text(json.dumps(run))
-    return Mining(data, out)
+    return MiningRun(data, out)
 
-def belief(mining, i, t, scores):
+def confidence(mining, i, t, scores):
     path = mining.out/f'step_{t}'/'maps'/f'{KEYS[i]}.png'
     write_maps(path, torch.from_numpy(read_maps(path)[0])/255, torch.tensor(scores), (40,20))
 
@@ -175,9 +175,9 @@ def test_a_higher_threshold_gives_more_background(a, b):
 
 def test_maps_nobody_believes_in_say_nothing(mining):
     "From the second step on"
-    belief(mining, 0, 2, [.1])
+    confidence(mining, 0, 2, [.1])
     np.testing.assert_array_equal(map_background(mining, 0, .2), map_background(mining, 0, .2, upto=1))
-    belief(mining, 0, 2, [.9])
+    confidence(mining, 0, 2, [.9])
     assert not map_background(mining, 0, .2).any()
 
 def test_an_image_without_labels_is_all_background(mining):
@@ -310,7 +310,7 @@ def test_what_is_unsure_goes_with_its_colour(by):
 def test_borders_move_to_where_colours_change(by):
     mask,im = halves()
     mask[:,:19],mask[:,19:] = 5,0
-    assert (refine_mask(mask, im, (4,), by, trust=.6) if by!='par' else refine_mask(mask, im, (4,), by, iters=60))[16,22]==5
+    assert (refine_mask(mask, im, (4,), by, gt_prob=.6) if by!='par' else refine_mask(mask, im, (4,), by, iters=60))[16,22]==5
 
 def test_classes_that_the_image_does_not_have_are_unsure():
     mask,im = halves()

@@ -123,7 +123,7 @@ def test_the_paper_s_target_is_among_all_classes(seed, unsure):
 def test_a_pixel_that_an_absent_class_wins_is_dropped():
     "Two pixels, one label; the second is the absent class's, and gets no gradient"
     S,seg,v = torch.tensor([[[1,255]]]),torch.tensor([[[[0.,0]],[[2,0]],[[0,4]]]]).requires_grad_(),torch.zeros(1, 2)
-    assert own_target(seg, v, labels_in(S, 2), among='all').tolist()==[[[1,2]]] and own_target(seg, v, labels_in(S, 2)).tolist()==[[[1,0]]]
+    assert self_target(seg, v, labels_in(S, 2), among='all').tolist()==[[[1,2]]] and self_target(seg, v, labels_in(S, 2)).tolist()==[[[1,0]]]
     for among,dropped in (('all',True),('labels',False)):
         g, = torch.autograd.grad(PSLLoss(w_cls=0, among=among)((seg, v), S), seg)
         assert (g[...,1]==0).all()==dropped and (g[...,0]!=0).any()
@@ -139,10 +139,10 @@ def test_an_image_counts_as_much_as_another():
 def test_the_paper_s_target_along_colours():
     "Of flat colours: the same prediction, with and without absent classes"
     seg,v,S = case(3, h=8, w=12)
-    t = own_target(seg, v, labels_in(S, 3), 'score', torch.ones(2, 3, 8, 12), 10, among='all')
+    t = self_target(seg, v, labels_in(S, 3), 'score', torch.ones(2, 3, 8, 12), 10, among='all')
     assert t.shape==S.shape and set(t.unique().tolist())<={0,1,2,3}
     seg[:,2] += 100
-    assert (own_target(seg, v, labels_in(S.where(S!=2, 255), 3), 'score', torch.ones(2, 3, 8, 12), 10, among='all')==2).all()
+    assert (self_target(seg, v, labels_in(S.where(S!=2, 255), 3), 'score', torch.ones(2, 3, 8, 12), 10, among='all')==2).all()
 
 @given(seed=st.integers(0, 999))
 @settings(max_examples=40, deadline=None)
@@ -151,7 +151,7 @@ def test_an_absent_class_never_gets_a_pixel(seed):
     S = S.where(S!=2, 255)
     seg[:,2] += 100
     for by in ('score','label','peak'):
-        for vs in (v, None): assert not (own_target(seg, vs, labels_in(S, 3), by)==2).any()
+        for vs in (v, None): assert not (self_target(seg, vs, labels_in(S, 3), by)==2).any()
 
 def test_nothing_ruled_out_is_twice_cross_entropy():
     "v all ones, S complete, and S_hat = S"
@@ -164,7 +164,7 @@ def test_nothing_ruled_out_is_twice_cross_entropy():
     a,b = (torch.autograd.grad(l, seg)[0] for l in (loss, plain))
     assert torch.allclose(a, b, atol=1e-6)
 
-def test_without_its_own_target_it_is_cross_entropy():
+def test_without_its_self_target_it_is_cross_entropy():
     seg,v,S = case(1)
     for by in ('score','label'): assert torch.allclose(PSLLoss(0, 0, by)((seg, v), S), F.cross_entropy(seg, S, ignore_index=255))
     assert torch.allclose(PSLLoss(0, 1)(seg, S), F.cross_entropy(seg, S, ignore_index=255)), 'scores alone will do'
@@ -174,8 +174,8 @@ def test_at_its_peak_every_label_gets_a_pixel():
     seg[:,0] += 5
     for k in (1,2,3): seg[:,k,0,k] += 3
     present = torch.ones(2, 3, dtype=torch.bool)
-    assert set(own_target(seg, None, present, 'label').unique().tolist())=={0}
-    for t in own_target(seg, None, present, 'peak'): assert set(t.unique().tolist())=={0,1,2,3}
+    assert set(self_target(seg, None, present, 'label').unique().tolist())=={0}
+    for t in self_target(seg, None, present, 'peak'): assert set(t.unique().tolist())=={0,1,2,3}
 
 def test_weight_of_the_background():
     "It is a factor of the background's share, no more"
@@ -183,23 +183,23 @@ def test_weight_of_the_background():
     present,f = labels_in(S, 3),seg.softmax(1)
     for w in (0,.3,1,5):
         share = torch.cat([w*f[:,:1], f[:,1:]*present[:,:,None,None]], 1)
-        assert torch.equal(own_target(seg, v, present, 'label', w_bg=w), share.argmax(1))
-    assert not (own_target(seg, v, present, 'label', w_bg=0)==0).any()
+        assert torch.equal(self_target(seg, v, present, 'label', w_bg=w), share.argmax(1))
+    assert not (self_target(seg, v, present, 'label', w_bg=0)==0).any()
     both = [PSLLoss(w_cls=0, v='label', w_bg=w)((seg, v), S) for w in (0,1)]
-    assert torch.allclose(both[0]-both[1], F.cross_entropy(seg, own_target(seg, v, present, 'label', w_bg=0))-F.cross_entropy(seg, own_target(seg, v, present, 'label')), atol=1e-5)
+    assert torch.allclose(both[0]-both[1], F.cross_entropy(seg, self_target(seg, v, present, 'label', w_bg=0))-F.cross_entropy(seg, self_target(seg, v, present, 'label')), atol=1e-5)
 
-def test_own_target_along_colours():
+def test_self_target_along_colours():
     "A prediction that covers three quarters of a thing settles on all of it; no image and no iterations are the paper's target"
     images,seg = torch.zeros(1,3,24,24),torch.zeros(1,4,24,24)
     images[...,12:] = 1
     images += .01*batch(1, 3, 24, 24)
     seg[:,0] = 1; seg[:,2,:,12:21] = 4; seg[:,3,:,20:] = 9
     present = torch.tensor([[False,True,False]])
-    plain,along = (own_target(seg, None, present, 'label', *o) for o in ((),(images,10)))
+    plain,along = (self_target(seg, None, present, 'label', *o) for o in ((),(images,10)))
     assert (plain[...,12:21]==2).all() and (plain[...,21:]==0).all() and (plain[...,:12]==0).all()
     assert (along[...,13:]==2).float().mean()>.95 and (along[...,:11]==0).all()
-    assert torch.equal(own_target(seg, None, present, 'label', images, 0)[...,14:20], plain[...,14:20])
-    for a in (2.,-3.): assert torch.equal(own_target(seg, None, present, 'label', a*images+.7, 10), along), 'whatever the scaling of the input'
+    assert torch.equal(self_target(seg, None, present, 'label', images, 0)[...,14:20], plain[...,14:20])
+    for a in (2.,-3.): assert torch.equal(self_target(seg, None, present, 'label', a*images+.7, 10), along), 'whatever the scaling of the input'
     loss = PSLLoss(v='label', refine=10)
     S = torch.where(plain==2, 2, 255)
     alone = loss(seg, S)
@@ -209,7 +209,7 @@ def test_own_target_along_colours():
 def test_the_target_gets_no_gradient_and_v_only_that_of_its_labels():
     seg,v,S = case(2)
     seg.requires_grad_(); v.requires_grad_()
-    assert not own_target(seg, v, labels_in(S, 3)).requires_grad
+    assert not self_target(seg, v, labels_in(S, 3)).requires_grad
     PSLLoss(w_cls=0)((seg, v), S).backward()
     assert v.grad is None and seg.grad.abs().sum()>0
     PSLLoss(w_cls=1)((seg.detach(), v), S).backward()
@@ -222,7 +222,7 @@ def test_labels_may_be_given():
     wrong = F.one_hot(S.where(S!=255, 0), 4).bool() & ~torch.cat([torch.ones(2,1), given_], 1).bool()[:,None,None]
     want = F.cross_entropy(seg, S.where(~wrong.any(-1), 255), ignore_index=255)
     assert wrong.any() and torch.allclose(PSLLoss(0, 0)((seg, v), S, given_), want)
-    assert set(own_target(seg, v, given_.bool(), 'label')[1].unique().tolist())<={0,2}
+    assert set(self_target(seg, v, given_.bool(), 'label')[1].unique().tolist())<={0,2}
 
 def test_one_value_an_image():
     loss = PSLLoss(reduction='none')

@@ -13,7 +13,7 @@ from ae_erasing.erasing import Regions
 from ae_erasing.evaluation import ConfusionMatrix, scores
 from ae_erasing.recipe import read_recipe
 from ae_erasing.pictures import class_colour
-from ae_erasing.run import Mining, open_run
+from ae_erasing.run import MiningRun, open_run
 from ae_erasing.masks import image_mask, save_mask, score_run, write_masks
 from ae_erasing.cli import main
 from ae_erasing.report import *
@@ -37,7 +37,7 @@ def truth(item):
 def mining(tmp_path):
     data = ImageLabels('herd & <co>', tuple(range(len(KEYS))), KEYS, LABELS, VOCAB, tuple(i<N_TRAIN for i in range(len(KEYS))), open_item=noise, open_truth=truth, notes=('skipped x<y>.png: & broken',))
     out = tmp_path/'run'
-    run = open_run(out, data, read_recipe('creatures', threshold=.5, background=.2, min_score=0, steps=2))
+    run = open_run(out, data, read_recipe('creatures', threshold=.5, background=.2, min_confidence=0, steps=2))
     regions = Regions(out, data)
     for t in (1,2):
         for i in data.train_idxs:
@@ -48,9 +48,9 @@ def mining(tmp_path):
             part[:,:15 if t==2 else 0] = False
             regions.write(i, t, part)
         (out/f'step_{t}'/'history.csv').write_text('epoch,train_loss,accuracy_multi\n0,0.9,.5\n1,0.5,.6\n')
-        run['steps'][str(t)] = dict(loss=.5, believed=.6, mined=.2, area=.3, miou=.7, precision=.8, recall=.9, seconds=1.)
+        run['steps'][str(t)] = dict(loss=.5, confidence=.6, mined=.2, area=.3, miou=.7, precision=.8, recall=.9, seconds=1.)
     (out/'run.json').write_text(json.dumps(run))
-    return Mining(data, out)
+    return MiningRun(data, out)
 
 @pytest.fixture
 def full(mining):
@@ -63,7 +63,7 @@ def full(mining):
         (d/'history.csv').write_text('epoch,train_loss\n0,2\n1,1\n2,.25\n')
     return mining
 
-def without_truth(mining): return Mining(replace(mining.data, open_truth=None), mining.out)
+def without_truth(mining): return MiningRun(replace(mining.data, open_truth=None), mining.out)
 
 VOID = {'meta','img','br'}
 
@@ -143,7 +143,7 @@ def test_without_truth(full):
     score.unlink()
     p = read(write_report(without_truth(full)))
     assert not any(a['alt'].startswith('truth') for a in p.named('img')) and 'mIoU' not in ' '.join(p.said('figcaption'))
-    assert 'Rated lowest' in p.said('h3') and 'The worst' not in p.said('h3') and 'no score' in p.prose and 'belief' in p.prose
+    assert 'Rated lowest' in p.said('h3') and 'The worst' not in p.said('h3') and 'no score' in p.prose and 'confidence' in p.prose
     assert any('--truth FOLDER' in c for c in p.said('code'))
 
 def test_truth_from_elsewhere(full):
@@ -277,9 +277,9 @@ def test_views_of_an_image(mining):
     assert v['step 2'][gone].std(0).max()<1e-6 and v['step 1'][gone].std(0).max()>.05
 
 def test_recipe_in_words():
-    said = ' '.join(in_words(read_recipe('photos', within=.23, min_score=.37, fill='.1 .2 .3', steps=3)))
+    said = ' '.join(in_words(read_recipe('photos', stay_within=.23, min_confidence=.37, fill='.1 .2 .3', steps=3)))
     for s in ('3 erase steps', 'above 0.23', 'at least 0.37', '0.1 0.2 0.3'): assert s in said
-    plain = ' '.join(in_words(read_recipe('photos', within=0, min_score=0, refine=0)))
+    plain = ' '.join(in_words(read_recipe('photos', stay_within=0, min_confidence=0, refine=0)))
     assert 'from step 2' not in plain and 'refined' not in plain
 
 def test_the_line_that_repeats_a_run(mining, tmp_path):
@@ -289,7 +289,7 @@ def test_the_line_that_repeats_a_run(mining, tmp_path):
     run['steps'] = {'1':{}}
     (tmp_path/'c'/'run.json').write_text(json.dumps(run))
     def erase_loop(d, out, name, **kwargs): return d.fingerprint(),read_recipe(name, **kwargs)
-    assert eval(to_repeat(Mining(data, tmp_path/'c')), dict(erase_loop=erase_loop, get_data=get_data))==(data.fingerprint(), recipe)
+    assert eval(to_repeat(MiningRun(data, tmp_path/'c')), dict(erase_loop=erase_loop, get_data=get_data))==(data.fingerprint(), recipe)
 
 def test_the_command(tmp_path, capsys):
     from ae_erasing.core import erase_loop

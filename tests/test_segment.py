@@ -18,7 +18,7 @@ from conftest import fails
 from tiny import photos, picture
 
 TINY = dict(arch='resnet10t', pretrained='no', width=16, size=48, side=48, epochs=1, bs=8, flip=False, verbose=False)
-MINE = dict(arch='small_resnet', size=48, mine_size=48, epochs=1, steps=1, scales=1, flip=False, min_score=0, verbose=False)
+MINE = dict(arch='small_resnet', size=48, mine_size=48, epochs=1, steps=1, scales=1, flip=False, min_confidence=0, verbose=False)
 
 def mined(out, data=None, **over):
     data = data or get_data('creatures', n=24, n_valid=6, size=48, seed=2)
@@ -45,7 +45,7 @@ def test_recipes():
     assert (r.arch, r.rounds, r.v, r.scales)==('vgg16_largefov', 2, 'score', (1.,1.5))
     assert read_seg_recipe()==read_seg_recipe('photos')
 
-@pytest.mark.parametrize('bad', (dict(round=2), dict(v='belief'), dict(psl_refine=-1), dict(w_bg=-1), dict(rounds=0), dict(sure=2), dict(scales=''), dict(output_stride=4), dict(refine='gauss'), dict(gate=-1), dict(w_psl='much')))
+@pytest.mark.parametrize('bad', (dict(round=2), dict(v='confidence'), dict(psl_refine=-1), dict(w_bg=-1), dict(rounds=0), dict(sure=2), dict(scales=''), dict(output_stride=4), dict(refine='gauss'), dict(gate=-1), dict(w_psl='much')))
 def test_wrong_numbers(bad):
     k = next(iter(bad))
     with fails(k): read_seg_recipe('photos', **bad)
@@ -279,9 +279,9 @@ def test_the_paper_s_crf_has_largefov_s_numbers():
     r = read_seg_recipe('voc2012')
     f = refiner_of(r, r.refine)
     assert r.refine=='lattice' and f.func is REFINERS['lattice']
-    assert f.keywords==dict(near=3, near_xy=3, alike=4, alike_xy=121, alike_rgb=5) and f.keywords.keys()<=inspect.signature(f.func).parameters.keys()
+    assert f.keywords==dict(gaussian_compat=3, gaussian_sxy=3, bilateral_compat=4, bilateral_sxy=121, bilateral_srgb=5) and f.keywords.keys()<=inspect.signature(f.func).parameters.keys()
     probs,image = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)).softmax(1),torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(f(probs, image), REFINERS['lattice'](probs, image, alike=4, alike_xy=121)) and not torch.equal(f(probs, image), REFINERS['lattice'](probs, image))
+    assert torch.equal(f(probs, image), REFINERS['lattice'](probs, image, bilateral_compat=4, bilateral_sxy=121)) and not torch.equal(f(probs, image), REFINERS['lattice'](probs, image))
 
 def test_refiners_without_numbers():
     r = read_seg_recipe('photos')
