@@ -6,7 +6,7 @@ bin := $(venv)/bin
 py := $(bin)/python
 pip := PYTHONWARNINGS=ignore $(py) -m pip --disable-pip-version-check install -q
 
-.PHONY: help demo test lab docs bench sync colab clean
+.PHONY: help demo test quick lab docs bench sync colab clean
 help: ## This list
 	@echo "make TARGET [PYTHON=python3] [ARGS='...']"
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1	\2/p' Makefile
@@ -16,6 +16,11 @@ demo: $(venv)/.offline ## See regions grow over drawn creatures, on a CPU, in mi
 
 test: $(venv)/.dev ## Are notebooks, modules and README in step; run every notebook and test
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest -n 2 --dist worksteal $(ARGS)
+
+# Files whose tests take long: pages, browsers, the site, whole commands, complete runs, several processes
+long := notebooks site docs lab end_to_end benchmarks core ranks cli segment
+quick: $(venv)/.dev ## The tests that take little time, for while you work
+	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest -n 2 --dist worksteal $(long:%=--ignore=tests/test_%.py) $(ARGS)
 
 lab: $(venv)/.lab ## Open the notebooks in JupyterLab
 	$(py) -m jupyterlab --ServerApp.root_dir="$(CURDIR)/nbs" $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(ARGS)
