@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT/'tools'))
 from check_sync import drift
 
 KB = 1024
-modules = 'basics images data creatures voc coco sources cache learner cam erasing ranks evaluation recipe pictures training mining run core masks psl predict segment report explore reproduce cli'.split()
+modules = 'basics images data creatures voc coco sources cache learner cam erasing ranks evaluation recipe pictures training mining run core masks psl predict segment report explore reproduce cli affinity'.split()
 notebooks = sorted(p for p in ROOT.glob('nbs/**/[!_.]*.ipynb') if '.ipynb_checkpoints' not in p.parts)
 prose = 'md', 'py', 'ini', 'toml', 'ipynb', 'txt', 'cfg', 'yml', 'yaml', 'sh'
 each_notebook = pytest.mark.parametrize('path', notebooks, ids=lambda p: p.stem)

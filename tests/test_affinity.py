@@ -1,0 +1,120 @@
+"Learned affinity: pairs, walk, threshold, and masks of a run"
+import numpy as np, pytest, torch
+from hypothesis import given, settings, strategies as st
+
+from ae_erasing.affinity import (UNSURE, affinity_loss, affinity_masks, feature_levels, otsu, pair_affinity, pair_labels, pair_offsets,
+    random_walk, sure_pixels, train_head)
+from ae_erasing.basics import AEError
+from ae_erasing.core import erase_loop
+from ae_erasing.creatures import creatures
+from ae_erasing.images import open_mask
+from ae_erasing.learner import cam_model
+
+def test_each_pair_is_met_once():
+    both = {*pair_offsets(4), *((-y,-x) for y,x in pair_offsets(4))}
+    assert both=={(y,x) for y in range(-4, 5) for x in range(-4, 5) if 0<y*y+x*x<=16} and len(both)==2*len(pair_offsets(4))
+
+@given(seed=st.integers(0, 99), radius=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_labels_of_pairs_are_those_of_their_ends(seed, radius):
+    sure = torch.from_numpy(np.random.default_rng(seed).choice([0,1,2,UNSURE], (1,6,9)))
+    kinds = pair_labels(sure, radius)
+    for p,(dy,dx) in enumerate(pair_offsets(radius)):
+        for y in range(6-radius):
+            for x in range(9-2*radius):
+                a,b = sure[0,y,x+radius].item(),sure[0,y+dy,x+radius+dx].item()
+                want = [a==b==0, a==b and 0<a<UNSURE, a!=b and UNSURE not in (a,b)]
+                assert [k[0,p,y,x].item() for k in kinds]==want
+
+def test_boundaries_part_pixels():
+    edge = torch.zeros(1, 1, 5, 9)
+    edge[...,4] = 1
+    aff = pair_affinity(edge, 2)
+    assert set(aff.unique().tolist())=={0.,1.}
+    right = pair_offsets(2).index((0,2))
+    assert aff[0,right,0].tolist()==[0.,0.,0.,1.,1.][:aff.shape[-1]]
+
+@given(seed=st.integers(0, 99), times=st.integers(1, 9), radius=st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_a_walk_keeps_range_and_constants(seed, times, radius):
+    g = torch.Generator().manual_seed(seed)
+    edge,maps = torch.rand(1, 1, 7, 10, generator=g),torch.rand(1, 3, 7, 10, generator=g)
+    out = random_walk(maps, edge, times, 4., radius)
+    assert out.min()>=maps.min()-1e-6 and out.max()<=maps.max()+1e-6
+    assert torch.allclose(random_walk(torch.full_like(maps, .3), edge, times, 4., radius), torch.tensor(.3), atol=1e-5)
+
+def test_a_walk_is_a_power_of_its_matrix():
+    "Built pair by pair, as the definition has it"
+    edge = torch.rand(1, 1, 5, 6, generator=torch.Generator().manual_seed(0))
+    maps = torch.rand(1, 2, 5, 6, generator=torch.Generator().manual_seed(1))
+    T = torch.eye(30)
+    aff = pair_affinity(torch.nn.functional.pad(edge, (2,2,0,2), value=1.), 2).pow(3.)
+    for p,(dy,dx) in enumerate(pair_offsets(2)):
+        for y in range(5):
+            for x in range(6):
+                if 0<=y+dy<5 and 0<=x+dx<6: T[6*y+x,6*(y+dy)+x+dx] = T[6*(y+dy)+x+dx,6*y+x] = aff[0,p,y,x]
+    T = T/T.sum(1, keepdim=True)
+    want = torch.linalg.matrix_power(T, 4)@maps.flatten(2)[0].T
+    assert torch.allclose(random_walk(maps, edge, 4, 3., 2).flatten(2)[0].T, want, atol=1e-5)
+
+def test_the_loss_is_least_for_what_the_labels_say():
+    sure = torch.tensor([[[0]*4+[1]*4]*8])
+    kinds = pair_labels(sure, 2)
+    right = torch.where(kinds[2], 0., 1.)
+    assert affinity_loss(right, kinds)<1e-4<affinity_loss(1-right, kinds)
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=60))
+def test_otsu_is_in_range(values): assert 0<otsu(np.array(values))<=1
+
+def test_otsu_as_by_brute_force():
+    v = np.random.default_rng(3).beta(.5, 2, 4000)
+    t = otsu(v, 50)
+    q = (np.minimum((v*50).astype(int), 49)+.5)/50 # centres of the cells
+    def between(s): return 0 if not 0<(q<s).sum()<len(q) else (q<s).mean()*(q>=s).mean()*(q[q<s].mean()-q[q>=s].mean())**2
+    assert np.isclose(between(t), max(between(s) for s in np.arange(1, 50)/50))
+
+def test_otsu_of_nothing_is_refused():
+    with pytest.raises(AEError, match='no values'): otsu(np.array([]))
+
+def test_sure_pixels_without_labels_are_background(): assert (sure_pixels(torch.zeros(0,3,4), (), .2, .5)==0).all()
+
+@pytest.mark.parametrize('arch', ('small_resnet','resnet10t','tf_efficientnet_lite0','vgg16_largefov'))
+def test_levels_go_from_fine_to_coarse(arch):
+    net = cam_model(arch, 2, False, 8 if arch=='vgg16_largefov' else 16)[0].eval()
+    got = feature_levels(net, torch.randn(1, 3, 64, 96))
+    assert len(got)>1 and all(o.dim()==4 for o in got) and got[0].shape[-1]<=24
+    assert [o.shape[-1] for o in got]==sorted((o.shape[-1] for o in got), reverse=True)
+
+def test_a_head_learns_where_the_boundary_is():
+    "Two halves of different features, with the middle left unsure"
+    g = torch.Generator().manual_seed(0)
+    def item():
+        x = torch.randn(1, 8, 16, 24, generator=g)*.1
+        x[...,12:] += 1
+        sure = torch.zeros(16, 24, dtype=torch.long)
+        sure[:,15:],sure[:,9:15] = 1,UNSURE
+        return [x],sure
+    head = train_head([item() for _ in range(30)], 2, epochs=4, radius=5)
+    with torch.no_grad(): _,logits = head(item()[0])
+    assert (logits.argmax(1)[0,:,:11]==0).float().mean()>.9 and (logits.argmax(1)[0,:,13:]==1).float().mean()>.9
+
+@pytest.fixture(scope='module')
+def mining(tmp_path_factory):
+    data = creatures(n=24, n_valid=0, size=48)
+    return erase_loop(data, tmp_path_factory.mktemp('runs')/'run', steps=2, epochs=2, size=48, mine_size=48, scales=1, flip=False, verbose=False)
+
+def test_masks_of_a_run(mining):
+    data = mining.data
+    got = affinity_masks(mining, upto=2)
+    again = affinity_masks(mining, mining.out/'again', upto=2)
+    assert got['images']==len(data.train_idxs) and got['threshold']==again['threshold']
+    for i in data.train_idxs:
+        a,b = (open_mask(mining.out/d/f'{data.keys[i]}.png') for d in ('masks_affinity','again'))
+        assert (a==b).all() and a.shape==data.size(i)[::-1] and set(np.unique(a))<={0,*(k+1 for k in data.labels[i])}
+
+def test_a_run_without_its_classifier_is_refused(mining):
+    path = mining.out/'step_1'/'model.safetensors'
+    kept = path.rename(path.with_suffix('.away'))
+    try:
+        with pytest.raises(AEError, match='model.safetensors: is missing'): affinity_masks(mining)
+    finally: kept.rename(path)
