@@ -15,8 +15,6 @@ import numpy as np, torch
 from torch import nn
 from torch.nn import functional as F
 from .basics import AEError
-from .data import ImageLabels
-from .images import resize_mask
 from .learner import load_cam_model
 from .cam import normalise, refine, view_size
 from .mining import to_batch
@@ -226,13 +224,13 @@ class AffinityStage:
     "What the stage keeps of each image of a run: features, picture and maps, about a megabyte."
     def __init__(self,
         mining:MiningRun, # A run
-        upto:int=1, # Maps of steps 1 to this are averaged
+        upto:int=None, # Maps of steps 1 to this are averaged; None is all
         side:int=None, # Longest side to look at, pixels; None is the recipe's `mine_size`
         grid:int=128, # Maps are worked on at about this many pixels squared
         device=None, # None is fastai's default
     ):
         self.mining,self.data,self.device = mining,mining.data,torch.device(device or default_device())
-        self.upto,self.side,self.grid = upto,side or mining.recipe.mine_size,grid
+        self.upto,self.side,self.grid = upto or len(mining.steps),side or mining.recipe.mine_size,grid
         path = mining.out/'step_1'/'model.safetensors'
         if not path.is_file(): raise AEError(f'{path}: is missing; mine again, the stage needs the classifier of step 1')
         model,self.meta = load_cam_model(path)
@@ -285,7 +283,7 @@ def train_round(
 def affinity_masks(
     mining:MiningRun, # A run with refined maps
     out:str|Path=None, # Folder; None is `masks_affinity` in the run
-    upto:int=1, # Maps of steps 1 to this are averaged
+    upto:int=None, # Maps of steps 1 to this are averaged; None is all
     side:int=None, # Longest side to look at, pixels; None is the recipe's `mine_size`
     quantiles:tuple=((.7,.93),(.6,.85)), # Of each round, as `train_round` takes them
     device=None, # None is fastai's default
