@@ -9,6 +9,7 @@ from fastai.vision.all import Callback
 from safetensors.torch import load_file
 
 from ae_erasing import core, run as run_
+from ae_erasing.creatures import creatures
 from ae_erasing.sources import get_data
 from ae_erasing.learner import CAMNet, load_cam_model, save_cam_model
 from ae_erasing.cam import class_maps, image_batches, normalise, read_maps, refine, view_size, write_maps
@@ -705,3 +706,15 @@ def test_a_compiled_training_learns_the_same(data, tmp_path, monkeypatch):
     assert any(tmp_path.rglob('*.so'))
     losses = [[v[0] for v in l.recorder.values] for l in learns]
     np.testing.assert_allclose(*losses, rtol=.02)
+
+def test_a_run_under_older_names_opens_and_resumes(tmp_path):
+    "`min_score`, `within` and `believed` have other names today"
+    herd,out,few = creatures(n=12, n_valid=0, size=32),tmp_path/'run',dict(size=32, mine_size=32, epochs=1, verbose=False)
+    was = erase_loop(herd, out, steps=1, **few)
+    run = json.loads((out/'run.json').read_text())
+    for new,old in (('min_confidence','min_score'), ('stay_within','within')): run['recipe'][old] = run['recipe'].pop(new)
+    for s in run['steps'].values(): s['believed'] = s.pop('confidence')
+    (out/'run.json').write_text(json.dumps(run))
+    m = open_mining(out, herd)
+    assert m.recipe==was.recipe and m.steps==was.steps
+    assert len(erase_loop(herd, out, steps=2, **few).steps)==2
