@@ -299,7 +299,6 @@ def affinity_masks(
         if i not in stage.items: mask = np.zeros(size, np.uint8)
         else:
             big = F.interpolate(stage.items[i]['maps'], size, mode='bilinear', align_corners=False)[0]
-            mask = sure_pixels(big, data.labels[i], threshold, threshold).to(torch.uint8).cpu().numpy()
-            mask[mask==UNSURE] = 0 # exactly at the threshold
+            mask = sure_pixels(big, data.labels[i], float('inf'), threshold).to(torch.uint8).cpu().numpy() # none is unsure
         save_mask(mask, out/f'{data.keys[i]}.png')
     return dict(folder=str(out), threshold=threshold, images=len(data.train_idxs))

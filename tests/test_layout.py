@@ -1,24 +1,17 @@
 "How the code is laid out: imports go one way, from the ground floor up, in the order of the pages' numbers."
-import ast, re, subprocess, sys
+import re, subprocess, sys
 import pytest
 from conftest import ROOT
 
-NUMBERS = {p.stem.split('_', 1)[1]:int(p.stem[:2]) for p in ROOT.glob('nbs/[0-9]*.ipynb')}
+sys.path.insert(0, str(ROOT/'tools'))
+import measures  # chkstyle: ignore
 
-def imported(source):
-    "Modules of the package that a source imports, at its top or in a function"
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.ImportFrom): continue
-        mod = node.module or ''
-        if node.level: found |= {mod.split('.')[0]} if mod else {a.name for a in node.names}
-        elif mod.startswith('ae_erasing.'): found.add(mod.split('.')[1])
-        elif mod=='ae_erasing': found |= {a.name for a in node.names}
-    return found & NUMBERS.keys()
+NUMBERS = {p.stem.split('_', 1)[1]:int(p.stem[:2]) for p in ROOT.glob('nbs/[0-9]*.ipynb')}
 
 def upwards(sources):
     "Imports that lead to a page of the same number or a higher one"
-    return [f'{m} imports {o}' for m,s in sources.items() for o in sorted(imported(s)) if NUMBERS[o]>=NUMBERS[m]]
+    arrows = {m:measures.imported(s, m, 'ae_erasing', NUMBERS) for m,s in sources.items()}
+    return [f'{m} imports {o}' for m,o in measures.upwards(arrows, NUMBERS)]
 
 SOURCES = {m:(ROOT/'ae_erasing'/f'{m}.py').read_text(encoding='utf-8') for m in NUMBERS}
 
