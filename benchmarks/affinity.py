@@ -26,10 +26,10 @@ def parse():
 
 def map_rows(mining, side=256):
     "Mean of the steps' maps at Otsu's threshold, and at the best of many: mIoU and threshold of each"
-    from ae_erasing.affinity import otsu
-    from ae_erasing.cam import enlarge
-    from ae_erasing.evaluation import ConfusionMatrix, scores
-    from ae_erasing.images import resize_mask
+    from ae_erasing.masks.thresholds import otsu
+    from ae_erasing.cam.maps import enlarge
+    from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
+    from ae_erasing.data.images import resize_mask
     data,ths = mining.data,np.linspace(.025, .9, 36)
     found = []
     for i in mining.mined:
@@ -47,9 +47,9 @@ def map_rows(mining, side=256):
 
 def affinity_rows(mining, seed):
     "mIoU, threshold and seconds an image of `affinity_masks`, of step 1 and of all steps"
-    from ae_erasing.affinity import affinity_masks
-    from ae_erasing.evaluation import scores
-    from ae_erasing.masks import count_masks
+    from ae_erasing.masks.affinity_stage import affinity_masks
+    from ae_erasing.evaluation.metrics import scores
+    from ae_erasing.masks.score import count_masks
     rows,data = {},mining.data
     for name,upto in (('step 1',1), ('all steps',None)):
         begun = time.perf_counter()

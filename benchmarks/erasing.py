@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from fastai.vision.all import DataLoaders, TfmdDL
-from ae_erasing.images import resize_mask
-from ae_erasing.data import ImageLabels
-from ae_erasing.learner import cam_learner
-from ae_erasing.erasing import Erasing, Regions
+from ae_erasing.data.images import resize_mask
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.cam.learner import cam_learner
+from ae_erasing.mining.erasing import Erasing, Regions
 from ae_erasing.recipe import read_recipe
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 

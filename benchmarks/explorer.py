@@ -13,14 +13,15 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from safetensors.torch import save_file
-from ae_erasing.images import open_image
-from ae_erasing.data import ImageLabels
-from ae_erasing.learner import cam_model
-from ae_erasing.erasing import Regions
+from ae_erasing.data.images import open_image
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.cam.networks import cam_model
+from ae_erasing.mining.erasing import Regions
 from ae_erasing.recipe import read_recipe
-from ae_erasing.mining import keep_mined
-from ae_erasing.run import MiningRun, open_run
-from ae_erasing.explore import Explorer
+from ae_erasing.mining.regions import keep_mined
+from ae_erasing.mining.run import MiningRun
+from ae_erasing.mining.run_folder import open_run
+from ae_erasing.explore.explorer import Explorer
 from turns import add_common, md_table, take_turns, verdict, write_result
 
 CLASSES,LABELS,STEPS,SIZE,TARGET = 20,3,3,(500,375),150

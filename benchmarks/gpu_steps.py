@@ -14,10 +14,11 @@ from math import isfinite
 from pathlib import Path
 import torch
 from fastai.vision.all import Callback
-from ae_erasing.data import ImageLabels
+from ae_erasing.data.labels import ImageLabels
 from ae_erasing.recipe import read_recipe
 from ae_erasing.core import train_step
-from ae_erasing.segment import read_seg_recipe, train_round
+from ae_erasing.segmentation.recipe import read_seg_recipe
+from ae_erasing.segmentation.segment import train_round
 from loading import CLASSES, jpegs
 from recipe import Blobs, blob
 from turns import add_common, add_where, md_table, verdict, write_result

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from fastai.vision.all import DataBlock, DataLoaders, FlipItem, ImageBlock, IndexSplitter, MultiCategoryBlock, RandomResizedCrop, TfmdDL
-from ae_erasing.data import ImageLabels
-from ae_erasing.cache import cache_images
-from ae_erasing.learner import cam_learner
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.data.cache import cache_images
+from ae_erasing.cam.learner import cam_learner
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import half_precision
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result

@@ -17,10 +17,10 @@ import numpy as np, torch
 from PIL import Image
 from torch import nn
 from ae_erasing import core
-from ae_erasing.data import ImageLabels
-from ae_erasing.learner import cam_model
-from ae_erasing.cam import class_maps, normalise
-from ae_erasing.erasing import Regions
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.cam.networks import cam_model
+from ae_erasing.cam.maps import class_maps, normalise
+from ae_erasing.mining.erasing import Regions
 from ae_erasing.recipe import read_recipe
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 

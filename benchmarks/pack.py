@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ae_erasing.basics import AEError
-from ae_erasing.images import open_image
-from ae_erasing.voc import find_devkit
-from ae_erasing.sources import get_data
+from ae_erasing.data.images import open_image
+from ae_erasing.data.voc_fetch import find_devkit
+from ae_erasing.data.sources import get_data
 
 MB,QUALITIES = 1e6,(90,85,80,75,70,60,50,40)
 MASKS = 'SegmentationClass','SegmentationClassAug'

@@ -52,7 +52,7 @@ def parse():
 
 def get_set(args):
     "The data: drawn, or a part of the source's training images and all its validation images"
-    from ae_erasing.sources import get_data
+    from ae_erasing.data.sources import get_data
     if args.source=='creatures': return get_data('creatures', n=args.images, n_valid=100, size=96, seed=args.seeds[0])
     data = get_data(args.source)
     train = data.train_idxs if args.half is None else data.train_idxs[args.half::2]
@@ -62,16 +62,18 @@ def get_set(args):
 
 def hard_masks(mining):
     "The run's masks with unsure pixels taken for background"
-    from ae_erasing.images import open_mask
-    from ae_erasing.masks import save_mask
+    from ae_erasing.data.images import open_mask
+    from ae_erasing.masks.pseudo import save_mask
     for f in (mining.out/'masks').glob('*.png'):
         m = open_mask(f)
         save_mask(np.where(m==255, 0, m), mining.out/'masks_hard'/f.name)
 
 def train_rows(mining, args):
     "Scores of each row and seed: lists by row, of plain and of refined predictions"
-    from ae_erasing.evaluation import ScoreCard
-    from ae_erasing.segment import add_segmenters, read_seg_recipe, segment
+    from ae_erasing.evaluation.score_card import ScoreCard
+    from ae_erasing.segmentation.segmenter import add_segmenters
+    from ae_erasing.segmentation.recipe import read_seg_recipe
+    from ae_erasing.segmentation.segment import segment
     names = {}
     for seed in args.seeds:
         for n,(row,over) in enumerate(ROWS[args.only].items()):
@@ -94,8 +96,8 @@ def main():
     args = parse()
     from ae_erasing.recipe import read_recipe
     from ae_erasing.core import erase_loop
-    from ae_erasing.masks import write_masks
-    from ae_erasing.segment import read_seg_recipe
+    from ae_erasing.masks.pseudo import write_masks
+    from ae_erasing.segmentation.recipe import read_seg_recipe
     data = get_set(args)
     name = args.name or data.name
     mining = erase_loop(data, args.runs/f'{name}-{args.seeds[0]}', read_recipe('creatures' if args.source=='creatures' else 'photos', seed=args.seeds[0]))

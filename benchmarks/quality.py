@@ -51,7 +51,7 @@ def same_recall(card, sweep, refined):
 
 def added(mining, truth, part=.3):
     "Of the pixels that each step mined anew: the shares on objects of which little was found before, on objects found in part, on background, and on other objects"
-    from ae_erasing.images import resize_mask
+    from ae_erasing.data.images import resize_mask
     new = np.zeros((len(mining.steps),4))
     for i in mining.mined:
         if (t := truth(i)) is None: continue
@@ -68,9 +68,10 @@ SEGMENTERS = dict(cam='masks of the single map, neither erased nor refined, PSL'
 
 def single_masks(mining, out):
     "Masks of the first step's maps as the classifier made them: the same thresholds, no erasing, no refining"
-    from ae_erasing.images import resize_mask
-    from ae_erasing.cam import enlarge
-    from ae_erasing.masks import pseudo_mask, save_mask
+    from ae_erasing.data.images import resize_mask
+    from ae_erasing.cam.maps import enlarge
+    from ae_erasing.masks.rules import pseudo_mask
+    from ae_erasing.masks.pseudo import save_mask
     data,r = mining.data,mining.recipe
     for i in data.train_idxs:
         if data.labels[i]:
@@ -82,8 +83,8 @@ def single_masks(mining, out):
 
 def train_segmenters(mining, seed, over):
     "One segmenter for each of `SEGMENTERS`, by the same numbers but for what its name says"
-    from ae_erasing.masks import write_masks
-    from ae_erasing.segment import segment
+    from ae_erasing.masks.pseudo import write_masks
+    from ae_erasing.segmentation.segment import segment
     out = mining.out
     single_masks(mining, out/'masks_cam')
     todo = dict(cam=dict(masks=out/'masks_cam'), plain=dict(w_psl=0), psl=dict(rounds=2), supervised=dict(supervised=True, w_psl=0))
@@ -97,8 +98,9 @@ def train_segmenters(mining, seed, over):
 def add_refined_masks(mining, card, truth):
     "The pseudo masks refined by what there is"
     from importlib.util import find_spec
-    from ae_erasing.evaluation import scores
-    from ae_erasing.masks import count_masks, write_masks
+    from ae_erasing.evaluation.metrics import scores
+    from ae_erasing.masks.score import count_masks
+    from ae_erasing.masks.pseudo import write_masks
     for how in ('par', *(('crf',) if find_spec('pydensecrf') else ())):
         folder = mining.out/f'masks_{how}'
         write_masks(mining, folder, progress=False, refine=how)
@@ -106,10 +108,11 @@ def add_refined_masks(mining, card, truth):
 
 def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"
-    from ae_erasing.sources import get_data
+    from ae_erasing.data.sources import get_data
     from ae_erasing.recipe import read_recipe
     from ae_erasing.core import erase_loop
-    from ae_erasing.masks import cam_sweep, score_run, truth_folder, write_masks
+    from ae_erasing.masks.score import cam_sweep, score_run, truth_folder
+    from ae_erasing.masks.pseudo import write_masks
     drawn = args.source=='creatures'
     data = get_data('creatures', n=args.images, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)
     over = dict(o.split('=', 1) for o in args.set)
@@ -123,7 +126,7 @@ def run_seed(args, seed):
     same_recall(card, cam_sweep(mining, truth), recipe.refine>0)
     add_refined_masks(mining, card, truth or data.truth)
     if not args.no_segment:
-        from ae_erasing.segment import add_segmenters
+        from ae_erasing.segmentation.segmenter import add_segmenters
         train_segmenters(mining, seed, dict(o.split('=', 1) for o in args.seg_set))
         card = add_segmenters(mining, card, truth)
     card.save(out)
@@ -154,7 +157,7 @@ def main():
         data,recipe,stages,steps = run_seed(args, seed)
         done.append((seed, stages, steps))
     name = args.name or data.name
-    from ae_erasing.segment import read_seg_recipe
+    from ae_erasing.segmentation.recipe import read_seg_recipe
     seg = read_seg_recipe(recipe.name, **dict(o.split('=', 1) for o in args.seg_set))
     command = 'python benchmarks/quality.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
     segmenters = '' if args.no_segment else f'''

@@ -12,15 +12,17 @@ from contextlib import nullcontext
 from pathlib import Path
 import numpy as np, torch
 from fastai.vision.all import OptimWrapper
-from ae_erasing.data import ImageLabels
-from ae_erasing.cache import cache_images
-from ae_erasing.learner import cam_learner
-from ae_erasing.erasing import Erasing
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.data.cache import cache_images
+from ae_erasing.cam.learner import cam_learner
+from ae_erasing.mining.erasing import Erasing
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import half_precision, half_type
-from ae_erasing.psl import PSLLoss, psl_learner
-from ae_erasing.segment import mask_dls, read_seg_recipe
-from ae_erasing.reproduce import plan
+from ae_erasing.segmentation.psl import PSLLoss
+from ae_erasing.segmentation.learner import psl_learner
+from ae_erasing.segmentation.loaders import mask_dls
+from ae_erasing.segmentation.recipe import read_seg_recipe
+from ae_erasing.plan import plan
 from loading import CLASSES, jpegs
 from turns import add_common, add_where, md_table, ratio, take_turns, verdict, write_result
 

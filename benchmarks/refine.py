@@ -13,10 +13,12 @@ import numpy as np, torch
 from PIL import Image
 from torch.nn import functional as F
 from quality import HERE, machine
-from ae_erasing.cam import REFINERS, dense_crf, lattice_crf, refine, view_size
-from ae_erasing.evaluation import ConfusionMatrix, scores
-from ae_erasing.run import open_mining
-from ae_erasing.masks import image_mask, refine_mask
+from ae_erasing.cam.crf import REFINERS, dense_crf, lattice_crf
+from ae_erasing.cam.refinement import refine
+from ae_erasing.cam.maps import view_size
+from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
+from ae_erasing.mining.run import open_mining
+from ae_erasing.masks.pseudo import image_mask, refine_mask
 
 PUBLISHED = dict(iters=10, dilations=(1,2,4,8,12,24), similar=.3) # PAR as afa and ToCo run it, on pictures of half the side
 README = dict(bilateral_sxy=80, bilateral_srgb=13)              # pydensecrf's README; psa

@@ -62,7 +62,7 @@ def write_images(folder, n, size):
 def random_maps(recipe, size, n=4):
     "Batches of class maps as a classifier might give them: smooth, a bit of noise"
     import torch
-    from ae_erasing.cam import view_size
+    from ae_erasing.cam.maps import view_size
     torch.manual_seed(0)
     shape = [s//recipe.mine_stride for s in view_size(size, recipe.mine_size)[::-1]]
     field = lambda *s: torch.nn.functional.interpolate(torch.randn(recipe.bs, CLASSES, *s), shape, mode='bicubic')
@@ -85,9 +85,9 @@ class Run:
         self.recipe = read_recipe('voc2012', mine_size=mine_size, steps=steps)
         self.maps = random_maps(self.recipe, size)
     def table(self):
-        from ae_erasing.sources import get_data
-        from ae_erasing.erasing import Regions
-        from ae_erasing.run import open_run
+        from ae_erasing.data.sources import get_data
+        from ae_erasing.mining.erasing import Regions
+        from ae_erasing.mining.run_folder import open_run
         self.data = replace(get_data(self.csv), open_truth=truths(self.size))
         self.regions,self.run = Regions(self.out, self.data),open_run(self.out, self.data, self.recipe)
     def loaders(self): self.data.dls(size=64, bs=16, device='cpu').train.one_batch()
@@ -100,14 +100,15 @@ class Run:
             for t in range(1, self.steps+1): self.core.mine_step(self.data, self.recipe, self.regions, t, (.5,.5,.5), 'cpu', progress=False)
     def summary(self):
         from ae_erasing.basics import write_json
-        from ae_erasing.run import MiningRun, step_summary
+        from ae_erasing.mining.run import MiningRun
+        from ae_erasing.mining.run_folder import step_summary
         for t in range(1, self.steps+1):
             (self.out/f'step_{t}'/'history.csv').write_text('epoch,train_loss\n0,1\n')
             self.run['steps'][str(t)] = dict(step_summary(self.data, self.regions, t), seconds=0)
         write_json(self.out/'run.json', self.run)
         self.mined = MiningRun(self.data, self.out)
     def masks(self):
-        from ae_erasing.masks import write_masks
+        from ae_erasing.masks.pseudo import write_masks
         write_masks(self.mined, progress=False)
     def scores(self):
         from unittest.mock import patch

@@ -2,7 +2,7 @@
 import json, shlex, sys, time
 from pathlib import Path
 import numpy as np, torch
-from ae_erasing.learner import PACKAGED
+from ae_erasing.cam.backbones import PACKAGED
 from quality import HERE, machine
 
 def add_common(p, rounds=None):

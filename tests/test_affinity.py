@@ -2,13 +2,14 @@
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 
-from ae_erasing.affinity import (UNSURE, affinity_loss, affinity_masks, feature_levels, otsu, pair_affinity, pair_labels, pair_offsets,
-    random_walk, sure_pixels, train_head)
+from ae_erasing.masks.affinity import UNSURE, affinity_loss, feature_levels, pair_affinity, pair_labels, pair_offsets, random_walk
+from ae_erasing.masks.affinity_stage import affinity_masks, sure_pixels, train_head
+from ae_erasing.masks.thresholds import otsu
 from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop
-from ae_erasing.creatures import creatures
-from ae_erasing.images import open_mask
-from ae_erasing.learner import cam_model
+from ae_erasing.data.creatures import creatures
+from ae_erasing.data.images import open_mask
+from ae_erasing.cam.networks import cam_model
 
 def test_each_pair_is_met_once():
     both = {*pair_offsets(4), *((-y,-x) for y,x in pair_offsets(4))}

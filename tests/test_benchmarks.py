@@ -3,8 +3,8 @@ import json, os, runpy, shutil, subprocess, sys, tarfile
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from ae_erasing.images import mask_image, open_mask
-from ae_erasing.sources import get_data
+from ae_erasing.data.images import mask_image, open_mask
+from ae_erasing.data.sources import get_data
 from conftest import fails
 
 ROOT = Path(__file__).resolve().parent.parent

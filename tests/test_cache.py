@@ -7,8 +7,9 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing import cache as C
-from ae_erasing.data import ImageLabels, from_folder
-from ae_erasing.creatures import creatures
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.data.folders import from_folder
+from ae_erasing.data.creatures import creatures
 from ae_erasing.core import erase_loop
 from ae_erasing.cache import *
 from conftest import fails

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ae_erasing import cam
-from ae_erasing.data import ImageLabels
-from ae_erasing.learner import cam_model
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.cam.networks import cam_model
 from ae_erasing.basics import *
 from ae_erasing.cam import *
 from conftest import fails

@@ -200,7 +200,7 @@ def test_score(cli, source, run, tmp_path):
 
 def test_score_of_creatures(cli, tmp_path):
     "Drawn data knows its truth: no --truth needed, from another process too."
-    from ae_erasing.sources import get_data
+    from ae_erasing.data.sources import get_data
     from ae_erasing.core import erase_loop
     over = dict(size=48, mine_size=48, epochs=1, steps=1, scales=(1,), flip='no')
     erase_loop(get_data('creatures', n=12, n_valid=2, size=48, seed=1), tmp_path/'run', 'creatures', verbose=False, device='cpu', **over)

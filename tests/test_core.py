@@ -9,13 +9,15 @@ from fastai.vision.all import Callback
 from safetensors.torch import load_file
 
 from ae_erasing import core, run as run_
-from ae_erasing.creatures import creatures
-from ae_erasing.sources import get_data
-from ae_erasing.learner import CAMNet, load_cam_model, save_cam_model
-from ae_erasing.cam import class_maps, image_batches, normalise, read_maps, refine, view_size, write_maps
-from ae_erasing.erasing import Regions
-from ae_erasing.masks import write_masks
-from ae_erasing.segment import SegRecipe, read_seg_recipe, segment
+from ae_erasing.data.creatures import creatures
+from ae_erasing.data.sources import get_data
+from ae_erasing.cam.networks import CAMNet, load_cam_model, save_cam_model
+from ae_erasing.cam.maps import class_maps, image_batches, normalise, read_maps, view_size, write_maps
+from ae_erasing.cam.refinement import refine
+from ae_erasing.mining.erasing import Regions
+from ae_erasing.masks.pseudo import write_masks
+from ae_erasing.segmentation.recipe import SegRecipe, read_seg_recipe
+from ae_erasing.segmentation.segment import segment
 from ae_erasing.basics import *
 from ae_erasing.images import *
 from ae_erasing.recipe import *
@@ -267,7 +269,7 @@ def test_what_later_steps_see(three, data, monkeypatch):
     x,plain = (to_batch(data, [i], stats, e, fill)[0].permute(1,2,0).numpy() for e in ((lambda j: three.regions.erased(j, 2)), None))
     assert np.allclose(x[gone], (np.array(fill)-.5)/.25, atol=1e-5) and (x[~gone]==plain[~gone]).all()
     assert np.allclose(plain*.25+.5, np.asarray(data.image(i))/255, atol=1e-5)
-    e = run_._Erased(three.regions, 2, three.recipe.max_side)
+    e = run_.ErasedImages(three.regions, 2, three.recipe.max_side)
     for j in range(len(data)): assert (e(j)==(three.regions.erased(j, 2) if j in three.mined else np.zeros(data.size(j)[::-1], bool))).all()
     seen = []
     class Spy(core.Erasing):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from ae_erasing import creatures as C
 from ae_erasing.basics import AEError
-from ae_erasing.creatures import SPECIES, VALID_FROM, creature_image, creature_parts, creatures, draw, scene
+from ae_erasing.data.drawing import SPECIES
+from ae_erasing.data.creatures import VALID_FROM, creature_image, creature_parts, creatures, draw, scene
 
 ROOT = Path(__file__).resolve().parent.parent
 

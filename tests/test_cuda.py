@@ -4,17 +4,20 @@ import numpy as np, pytest, torch
 from fastai.vision.all import TensorImage, TensorMask
 from safetensors.torch import load_file
 
-from ae_erasing.data import CropFlip
-from ae_erasing.creatures import creatures
-from ae_erasing.learner import cam_model
-from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
+from ae_erasing.data.loaders import CropFlip
+from ae_erasing.data.creatures import creatures
+from ae_erasing.cam.networks import cam_model
+from ae_erasing.cam.maps import class_maps, normalise
+from ae_erasing.cam.crf import lattice_crf
+from ae_erasing.cam.refinement import refine
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import half_precision
-from ae_erasing.mining import compiled, to_batch
+from ae_erasing.mining.regions import compiled, to_batch
 from ae_erasing.core import erase_loop, train_step
-from ae_erasing.masks import write_masks
-from ae_erasing.segment import read_seg_recipe, segment
-from ae_erasing.reproduce import plan
+from ae_erasing.masks.pseudo import write_masks
+from ae_erasing.segmentation.recipe import read_seg_recipe
+from ae_erasing.segmentation.segment import segment
+from ae_erasing.plan import plan
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')]
 QUICK = dict(size=64, mine_size=64, refine_size=64, epochs=6, steps=2)

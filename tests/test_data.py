@@ -483,7 +483,7 @@ def test_masks_that_are_colour_pictures_are_refused(tmp_path):
         np.testing.assert_array_equal(open_mask(tmp_path/'m.png'), values)
 
 def test_masks_are_never_opened_to_load_or_train(tmp_path, monkeypatch):
-    from ae_erasing.learner import cam_learner
+    from ae_erasing.cam.learner import cam_learner
     root = devkit(tmp_path/'VOC2012', ROWS)
     for p in (root/'SegmentationClass').iterdir(): p.write_bytes(b'no mask')
     def no(*args, **kwargs): raise AssertionError('a mask was opened')

@@ -3,12 +3,13 @@ import json, resource, shutil, subprocess, sys
 import numpy as np, pytest
 from PIL import Image
 
-from ae_erasing.images import open_mask
-from ae_erasing.sources import get_data
-from ae_erasing.learner import PACKAGED, has_packaged
-from ae_erasing.evaluation import ConfusionMatrix, scores
+from ae_erasing.data.images import open_mask
+from ae_erasing.data.sources import get_data
+from ae_erasing.cam.backbones import PACKAGED, has_packaged
+from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
 from ae_erasing.core import erase_loop
-from ae_erasing.masks import score_run, write_masks
+from ae_erasing.masks.score import score_run
+from ae_erasing.masks.pseudo import write_masks
 from conftest import ROOT
 from tiny import KINDS, command, mask, picture, table
 

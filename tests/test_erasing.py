@@ -5,8 +5,9 @@ from fastai.vision.all import CastToTensor, GradientAccumulation, MixedPrecision
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing.data import ImageLabels, from_folder
-from ae_erasing.learner import cam_learner
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.data.folders import from_folder
+from ae_erasing.cam.learner import cam_learner
 from ae_erasing.erasing import *
 from conftest import fails
 

@@ -7,8 +7,8 @@ from sklearn.metrics import confusion_matrix as sk_confusion, jaccard_score, pre
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from ae_erasing.basics import AEError
-from ae_erasing.images import mask_image, open_mask, voc_palette
-from ae_erasing.evaluation import _below
+from ae_erasing.data.images import mask_image, open_mask, voc_palette
+from ae_erasing.evaluation.sweep import _below
 from ae_erasing.evaluation import *
 from conftest import fails
 

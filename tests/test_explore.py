@@ -5,10 +5,10 @@ import ipywidgets as widgets, numpy as np, pytest, torch
 from PIL import Image
 from fastai.vision.all import DataLoaders, Learner
 
-from ae_erasing.creatures import creatures
-from ae_erasing.run import MiningRun
+from ae_erasing.data.creatures import creatures
+from ae_erasing.mining.run import MiningRun
 from ae_erasing.core import erase_loop
-from ae_erasing.masks import image_mask
+from ae_erasing.masks.pseudo import image_mask
 from ae_erasing.explore import *
 from conftest import fails
 from tiny import same, spots

@@ -9,17 +9,23 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ae_erasing import core, segment, training
-from ae_erasing.creatures import creatures
-from ae_erasing.learner import LOSSES, CAMNet, cam_learner, cam_model
-from ae_erasing.cam import class_maps, lattice_crf, normalise, refine
-from ae_erasing.erasing import Erasing, Regions, erase
+from ae_erasing.data.creatures import creatures
+from ae_erasing.cam.learner import LOSSES, cam_learner
+from ae_erasing.cam.networks import CAMNet, cam_model
+from ae_erasing.cam.maps import class_maps, normalise
+from ae_erasing.cam.crf import lattice_crf
+from ae_erasing.cam.refinement import refine
+from ae_erasing.mining.erasing import Erasing, Regions, erase
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import fit
-from ae_erasing.mining import to_batch, predict_probs
+from ae_erasing.mining.regions import to_batch, predict_probs
 from ae_erasing.core import mine_step
-from ae_erasing.psl import PSLLoss, labels_in, self_target, psl_learner, seg_model
-from ae_erasing.predict import predict_image, seg_probs, weigh
-from ae_erasing.segment import predict_masks, read_seg_recipe
+from ae_erasing.segmentation.psl import PSLLoss, labels_in, self_target
+from ae_erasing.segmentation.learner import psl_learner
+from ae_erasing.segmentation.networks import seg_model
+from ae_erasing.segmentation.predict import predict_image, seg_probs, weigh
+from ae_erasing.segmentation.segment import predict_masks
+from ae_erasing.segmentation.recipe import read_seg_recipe
 
 C,N,SIDE = 8,2,64
 GPU,CPU = torch.device('cuda', 0),torch.device('cpu')

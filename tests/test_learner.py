@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ae_erasing import learner as L
-from ae_erasing.data import from_folder
+from ae_erasing.data.folders import from_folder
 from ae_erasing.learner import *
 from conftest import fails
 
@@ -139,7 +139,7 @@ def _vgg(name, keep=lambda k: True):
 
 def _trunk(state):
     trunk = vgg16_largefov()
-    L._load_vgg(trunk, state)
+    L.load_vgg(trunk, state)
     return trunk
 
 def test_vgg_weights_from_a_file(tmp_path):
@@ -190,7 +190,7 @@ def _renamed(sd):
 @packaged
 @pytest.mark.parametrize('stride', (8,16,32))
 def test_packaged_weights_are_the_packages(stride):
-    want = _renamed(L._packaged_weights())
+    want = _renamed(L.packaged_weights())
     model,stats = cam_model(PACKAGED, 4, 'packaged', stride)
     got = model.body.state_dict()
     assert set(want)-set(got)=={'classifier.weight','classifier.bias'} and not set(got)-set(want)
@@ -200,7 +200,7 @@ def test_packaged_weights_are_the_packages(stride):
 @packaged
 def test_packaged_body_computes_what_timm_computes():
     whole = timm.create_model(PACKAGED, pretrained=False)
-    whole.load_state_dict(_renamed(L._packaged_weights()))
+    whole.load_state_dict(_renamed(L.packaged_weights()))
     model = cam_model(PACKAGED, 4, True, 32)[0].eval()
     x = batch(2, 3, 96, 64)
     with torch.no_grad():

@@ -6,12 +6,13 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing.images import open_mask
-from ae_erasing.data import ImageLabels
-from ae_erasing.cam import enlarge, read_maps, write_maps
-from ae_erasing.erasing import Regions
+from ae_erasing.data.images import open_mask
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.cam.maps import enlarge, read_maps, write_maps
+from ae_erasing.mining.erasing import Regions
 from ae_erasing.recipe import read_recipe
-from ae_erasing.run import MiningRun, open_run
+from ae_erasing.mining.run import MiningRun
+from ae_erasing.mining.run_folder import open_run
 from ae_erasing.masks import *
 from conftest import fails
 

@@ -5,8 +5,8 @@ from operator import attrgetter
 import pytest
 from conftest import ROOT
 from ae_erasing.recipe import read_recipe
-from ae_erasing.segment import read_seg_recipe
-from ae_erasing.reproduce import PAPER
+from ae_erasing.segmentation.recipe import read_seg_recipe
+from ae_erasing.paper import PAPER
 
 TEXT = (ROOT/'docs/06_paper.md').read_text(encoding='utf-8')
 COLUMNS = 'what | the paper | sure | here | numbers | where'.split(' | ')

@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from ae_erasing import cam, predict
-from ae_erasing.images import image_size, open_image, voc_palette
-from ae_erasing.cam import view_size
-from ae_erasing.psl import SegNet, seg_model
-from ae_erasing.predict import _bands, _starts, _strips, _wide
+from ae_erasing.data.images import image_size, open_image, voc_palette
+from ae_erasing.cam.maps import view_size
+from ae_erasing.segmentation.networks import SegNet, seg_model
+from ae_erasing.segmentation.predict import _bands, _starts, _strips, _wide
 from ae_erasing.cli import main
 from ae_erasing.predict import *
 from conftest import fails
@@ -208,8 +208,9 @@ def test_refiners_by_name(net, monkeypatch):
 BIG = '''
 import resource, sys, warnings, torch
 from PIL import Image
-from ae_erasing.psl import seg_model
-from ae_erasing.predict import predict_files, predict_image
+from ae_erasing.segmentation.networks import seg_model
+from ae_erasing.segmentation.files import predict_files
+from ae_erasing.segmentation.predict import predict_image
 model,meta = seg_model('resnet10t', 20, False, 16, width=16)[0].eval(),dict(vocab=[str(i) for i in range(20)], stats=([.5]*3,[.25]*3), size=112)
 predict_image(model, meta, Image.new('RGB', (64,64)))
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss//1024

@@ -5,7 +5,8 @@ from torch import nn
 from torch.nn import functional as F
 from fastai.vision.all import (DataBlock, DiceMulti, FlipItem, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask, foreground_acc, load_learner, set_seed)
 
-from ae_erasing.learner import PACKAGED, cam_model, has_packaged, vgg16_largefov
+from ae_erasing.cam.backbones import PACKAGED, has_packaged, vgg16_largefov
+from ae_erasing.cam.networks import cam_model
 from ae_erasing.psl import *
 from conftest import fails
 

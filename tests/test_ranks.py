@@ -5,7 +5,7 @@ import numpy as np, pytest
 from hypothesis import given, strategies as st
 
 from ae_erasing.basics import AEError
-from ae_erasing.run import open_mining
+from ae_erasing.mining.run import open_mining
 from ae_erasing.ranks import *
 from conftest import fails
 from tiny import mine_args, photos, quick_command, until
@@ -127,11 +127,11 @@ def test_scores_are_those_of_one_process(tmp_path):
     "Regions and segmenters of two processes are as good as those of one"
     script = tmp_path/'go.py'
     script.write_text('''import sys
-from ae_erasing.sources import get_data
-from ae_erasing.ranks import is_first, wait
+from ae_erasing.data.sources import get_data
+from ae_erasing.distributed import is_first, wait
 from ae_erasing.core import erase_loop
-from ae_erasing.masks import write_masks
-from ae_erasing.segment import segment
+from ae_erasing.masks.pseudo import write_masks
+from ae_erasing.segmentation.segment import segment
 data = get_data('creatures', n=200, n_valid=60, size=64, seed=3)
 m = erase_loop(data, sys.argv[1], steps=2, epochs=8, size=64, mine_size=64, refine_size=64)
 if is_first(): write_masks(m, progress=False)

@@ -6,15 +6,17 @@ import numpy as np, pytest, torch
 from fastcore.xml import to_xml
 from PIL import Image
 
-from ae_erasing.data import ImageLabels
-from ae_erasing.sources import get_data
-from ae_erasing.cam import write_maps
-from ae_erasing.erasing import Regions
-from ae_erasing.evaluation import ConfusionMatrix, scores
+from ae_erasing.data.labels import ImageLabels
+from ae_erasing.data.sources import get_data
+from ae_erasing.cam.maps import write_maps
+from ae_erasing.mining.erasing import Regions
+from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
 from ae_erasing.recipe import read_recipe
 from ae_erasing.pictures import class_colour
-from ae_erasing.run import MiningRun, open_run
-from ae_erasing.masks import image_mask, save_mask, score_run, write_masks
+from ae_erasing.mining.run import MiningRun
+from ae_erasing.mining.run_folder import open_run
+from ae_erasing.masks.pseudo import image_mask, save_mask, write_masks
+from ae_erasing.masks.score import score_run
 from ae_erasing.cli import main
 from ae_erasing.report import *
 from conftest import fails

@@ -4,9 +4,9 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing import reproduce as R
-from ae_erasing.data import ImageLabels
+from ae_erasing.data.labels import ImageLabels
 from ae_erasing.recipe import read_recipe
-from ae_erasing.segment import read_seg_recipe
+from ae_erasing.segmentation.recipe import read_seg_recipe
 from ae_erasing.cli import main
 from ae_erasing.reproduce import *
 from tiny import KINDS, picture
@@ -108,7 +108,8 @@ def test_arch_changes_both_networks(tmp_path, sh):
 
 def card_of(vocab, **mious):
     "A card of stages, each with one IoU for all classes"
-    from ae_erasing.evaluation import ConfusionMatrix, ScoreCard, scores
+    from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
+    from ae_erasing.evaluation.score_card import ScoreCard
     card = ScoreCard(vocab, data='x', split='valid', image_labels=False, saliency=False, crf=False, threshold=None, chosen=None)
     for stage,v in mious.items():
         cm,n = ConfusionMatrix(len(vocab)+1),1000

@@ -5,13 +5,14 @@ import numpy as np, pytest, torch
 from PIL import Image
 from torch.nn import functional as F
 
-from ae_erasing.images import open_mask
-from ae_erasing.sources import get_data
-from ae_erasing.cam import REFINERS
-from ae_erasing.run import open_mining
+from ae_erasing.data.images import open_mask
+from ae_erasing.data.sources import get_data
+from ae_erasing.cam.crf import REFINERS
+from ae_erasing.mining.run import open_mining
 from ae_erasing.core import erase_loop
-from ae_erasing.masks import save_mask, score_run, write_masks
-from ae_erasing.psl import load_seg_model
+from ae_erasing.masks.pseudo import save_mask, write_masks
+from ae_erasing.masks.score import score_run
+from ae_erasing.segmentation.networks import load_seg_model
 from ae_erasing.cli import main
 from ae_erasing.segment import *
 from conftest import fails

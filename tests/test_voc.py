@@ -11,9 +11,9 @@ from scipy.io import savemat
 from scipy.sparse import csc_array
 
 from ae_erasing import data as D, voc as V
-from ae_erasing.images import mask_image, open_mask
-from ae_erasing.voc import voc2012
-from ae_erasing.sources import get_data
+from ae_erasing.data.images import mask_image, open_mask
+from ae_erasing.data.voc import voc2012
+from ae_erasing.data.sources import get_data
 from ae_erasing.cli import main
 from ae_erasing.voc import *
 from ae_erasing.coco import *
