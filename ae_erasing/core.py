@@ -18,7 +18,7 @@ from fastai.vision.all import Learner, accuracy_multi, default_device, set_seed
 from .basics import teller, write_json
 from .data.labels import ImageLabels
 from .data.sources import get_data
-from .distributed import join, rank_bs, share, wait
+from .distributed import init_distributed, rank_bs, rank_shard, barrier
 from .recipe import Recipe, read_recipe, vary
 from .cam.networks import load_cam_model
 from .cam.learner import cam_learner
@@ -70,7 +70,7 @@ def mine_step(
     model,meta = load_cam_model(folder/'model.safetensors', recipe.mine_stride)
     model = model.eval().to(device, memory_format=torch.channels_last)
     erased = (lambda i: regions.erased(i, step-1)) if step>1 else None
-    batches = share(image_batches(data, [i for i in data.train_idxs if data.labels[i]], recipe.mine_size, recipe.bs, recipe.max_side))
+    batches = rank_shard(image_batches(data, [i for i in data.train_idxs if data.labels[i]], recipe.mine_size, recipe.bs, recipe.max_side))
     total,left,quick = sum(len(b) for _,b in batches),Counter((size,len(b)) for size,b in batches),{}
     done,late,writers = 0,deque(),1 if device.type=='cpu' else min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(writers) as pool:
@@ -115,12 +115,12 @@ def erase_loop(
     data = get_data(data)
     if not isinstance(recipe, Recipe): recipe = read_recipe(recipe or ('creatures' if data.name=='creatures' else 'photos'))
     recipe = vary(recipe, read_recipe, dict(steps=steps, threshold=threshold, **overrides))
-    first = join(device)
+    first = init_distributed(device)
     verbose = verbose and first
     progress = (progress or verbose) if first else False
     say = print if verbose else (lambda *a, **k: None)
     if first: open_run(out, data, recipe, fresh)
-    wait()
+    barrier()
     run = read_run(out)
     todo = [t for t in range(1, recipe.steps+1) if str(t) not in run['steps']]
     if todo: data,fill = with_cache(data, out, recipe.max_side, cache, verbose, progress),recipe.fill or mean_colour(data)
@@ -131,12 +131,12 @@ def erase_loop(
             before = Path(out)/f'step_{t-1}'/'model.safetensors' if recipe.keep_weights and t>1 else None
             learn = train_step(data, recipe, ErasedImages(regions, t-1, recipe.max_side) if t>1 else None, fill, t, device, before, progress, [*cbs, *([Compile()] if compile else [])])
             if first: save_step(learn, folder)
-            wait()
+            barrier()
         mine_step(data, recipe, regions, t, fill, device, progress, compile)
-        wait()
+        barrier()
         if first:
             run['steps'][str(t)] = dict(step_summary(data, regions, t), seconds=round(time.time()-start, 1))
             write_json(Path(out)/'run.json', run)
             say(step_line(t, run['steps'][str(t)]))
-        wait()
+        barrier()
     return MiningRun(data, out)

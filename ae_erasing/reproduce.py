@@ -16,7 +16,7 @@ from .basics import atomic_write
 from .data.labels import ImageLabels
 from .evaluation.metrics import scores
 from .evaluation.score_card import ScoreCard
-from .distributed import is_first, wait
+from .distributed import is_rank0, barrier
 from .recipe import Recipe, read_recipe, vary
 from .cam.crf import CRFS
 from .mining.run_folder import open_run
@@ -33,20 +33,20 @@ from .paper import BEST, CLASSES, class_table, is_voc, loss_table, paper_rows, p
 def _without_psl(mining, name, upto, seg, saliency, kwargs):
     "Train a plain segmenter on the regions of the first `upto` steps"
     folder = mining.out/('masks' if name=='plain' else f'masks_{name}')
-    if is_first(): write_masks(mining, folder, progress=kwargs['verbose'], saliency=saliency, upto=upto)
-    wait()
+    if is_rank0(): write_masks(mining, folder, progress=kwargs['verbose'], saliency=saliency, upto=upto)
+    barrier()
     return segment(mining, name, folder, recipe=seg, w_psl=0, w_cls=0, gate=0, **kwargs)
 
 def _mine_at(threshold, mining, kwargs):
     "Mine once more at another threshold; the first step's classifier is the same"
     out,steps = mining.out/f'threshold_{threshold:g}',min(mining.recipe.steps, BEST)
     recipe = vary(mining.recipe, read_recipe, dict(threshold=threshold, steps=steps))
-    if is_first():
+    if is_rank0():
         open_run(out, mining.data, recipe)
         for name in ('history.csv','model.safetensors'):
             new = out/'step_1'/name
             if not new.exists(): atomic_write(new, lambda f: shutil.copyfile(mining.out/'step_1'/name, f))
-    wait()
+    barrier()
     return erase_loop(mining.data, out, recipe, **kwargs)
 
 def _labels_given(mining, seg, device, verbose):
@@ -56,7 +56,7 @@ def _labels_given(mining, seg, device, verbose):
         stage = 'psl, round 2, labels given' + ('' if refine=='no' else f' + {refine}')
         found[stage] = net/'labels_given'/('plain' if refine=='no' else refine)
         predict_masks(net/'round_2'/'model.safetensors', data, data.valid_idxs, seg, found[stage], True, refine, device=device, progress=verbose)
-    wait()
+    barrier()
     return found
 
 # %% ../nbs/15_reproduce.ipynb #reproduce-0161
@@ -115,7 +115,7 @@ def reproduce(
         other = _mine_at(th, mining, common)
         net = _without_psl(other, 'plain', last, seg, saliency, common)
         folders |= {k.replace('plain', f'threshold {th:g}', 1):f for k,f in net.predictions().items()}
-    if not is_first(): return None
+    if not is_rank0(): return None
     card = add_segmenters(mining, score_run(mining, saliency=saliency is not None))
     for stage,folder in folders.items():
         used = dict(image_labels='labels given' in stage, crf=stage.endswith(CRFS), refined=stage.endswith('par'))

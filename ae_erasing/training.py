@@ -17,7 +17,7 @@ import numpy as np, torch
 from fastai.vision.all import Adam, Callback, Learner, ParamScheduler, SGD, store_attr
 from .basics import AEError, atomic_write, teller
 from .data.labels import ImageLabels
-from .distributed import together
+from .distributed import on_all_ranks
 
 # %% ../nbs/07_training.ipynb #training-005
 def optimizer(
@@ -112,7 +112,7 @@ def fit(
     learn.unfreeze()
     lrs = np.array([recipe.lr, recipe.head_lr])
     half_precision(learn)
-    with learn.no_bar(), learn.no_logging(), together(learn, spare=getattr(recipe, 'w_cls', 1)==0):
+    with learn.no_bar(), learn.no_logging(), on_all_ranks(learn, spare=getattr(recipe, 'w_cls', 1)==0):
         if recipe.schedule=='one_cycle': learn.fit_one_cycle(recipe.epochs, lrs)
         else: learn.fit(recipe.epochs, lrs, cbs=step_schedule(recipe))
     loss = float(learn.recorder.values[-1][0])

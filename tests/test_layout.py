@@ -6,24 +6,34 @@ from conftest import ROOT
 sys.path.insert(0, str(ROOT/'tools'))
 import measures  # chkstyle: ignore
 
-NUMBERS = {p.stem.split('_', 1)[1]:int(p.stem[:2]) for p in ROOT.glob('nbs/[0-9]*.ipynb')}
+NUMBERS = measures.page_numbers(ROOT)
 
 def upwards(sources):
     "Imports that lead to a page of the same number or a higher one"
     arrows = {m:measures.imported(s, m, 'ae_erasing', NUMBERS) for m,s in sources.items()}
     return [f'{m} imports {o}' for m,o in measures.upwards(arrows, NUMBERS)]
 
-SOURCES = {m:(ROOT/'ae_erasing'/f'{m}.py').read_text(encoding='utf-8') for m in NUMBERS}
+SOURCES = {m:(ROOT/'ae_erasing'/f'{m.replace(".", "/")}.py').read_text(encoding='utf-8') for m in NUMBERS}
 
 def test_imports_go_one_way(): assert upwards(SOURCES)==[]
 
-@pytest.mark.parametrize('line,found', (('from .core import erase_loop', ['data imports core']), ('def f():\n    from ae_erasing import cli', ['data imports cli']),
-    ('def f():\n    from ae_erasing.data import AEError', ['data imports data']), ('from .basics import AEError', []), ('from . import images', [])))
-def test_an_arrow_upwards_is_found(line, found): assert upwards({'data':line})==found
+@pytest.mark.parametrize('line,found', (('from ..core import erase_loop', ['data.labels imports core']), ('def f():\n    from ae_erasing import cli', ['data.labels imports cli']),
+    ('def f():\n    from ae_erasing.data.labels import subset', ['data.labels imports data.labels']), ('from ..basics import AEError', []), ('from . import images', [])))
+def test_an_arrow_upwards_is_found(line, found): assert upwards({'data.labels':line})==found
 
-def test_numbers_are_all_different(): assert sorted(NUMBERS.values())==list(range(len(NUMBERS)))
+def test_numbers_count_from_zero():
+    "In nbs/, and in each of its folders"
+    folders = {}
+    for place in NUMBERS.values(): folders.setdefault(place[:-1], set()).add(place[-1])
+    tops = folders.pop(()) | {place[0] for place in folders}
+    assert sorted(tops)==list(range(len(tops)))
+    for place,numbers in folders.items(): assert sorted(numbers)==list(range(len(numbers))), place
 
-@pytest.mark.parametrize('module', ('basics','images','evaluation','cli'))
+def test_modules_are_small():
+    "One screen or two; none over 350 lines"
+    assert {m:n for m,s in SOURCES.items() if (n := len(s.splitlines()))>350}=={}
+
+@pytest.mark.parametrize('module', ('basics', 'data.images', *(m for m in NUMBERS if m.startswith('evaluation.')), 'cli'))
 def test_the_ground_floor_loads_no_networks(module):
     "Scores can be had without timm, fastai and PyTorch"
     code = f'import sys, ae_erasing.{module}; print(*[m for m in ("timm","fastai","torch","torchvision") if m in sys.modules])'
@@ -32,5 +42,6 @@ def test_the_ground_floor_loads_no_networks(module):
 
 def test_the_index_names_the_pages_in_their_order():
     "And says nothing else of their order"
-    listed = re.findall(r'\]\((\d\d)_(\w+)\.ipynb\)', (ROOT/'nbs/index.ipynb').read_text(encoding='utf-8').split('The pages of the library')[1].split('Where it comes from')[0])
-    assert [m for _,m in listed]==sorted(NUMBERS, key=NUMBERS.get)
+    table = (ROOT/'nbs/index.ipynb').read_text(encoding='utf-8').split('The pages of the library')[1].split('Where it comes from')[0]
+    listed = re.findall(r'\]\((\d\d_\w+(?:/\d\d_\w+)?)\.ipynb\)', table)
+    assert listed==[p.relative_to(ROOT/'nbs').with_suffix('').as_posix() for p in measures.notebook_paths(ROOT) if re.match(r'\d\d_', p.relative_to(ROOT/'nbs').parts[0])]

@@ -25,7 +25,7 @@ def unspoilt():
 
 def test_all_notebooks_are_found(): assert {p.name for p in notebooks} == {p.name for p in ROOT.glob('nbs/**/[!_.]*.ipynb') if '.ipynb_checkpoints' not in p.parts} != set()
 
-@pytest.mark.parametrize('path', notebooks, ids=lambda p: p.stem)
+@pytest.mark.parametrize('path', notebooks, ids=lambda p: p.relative_to(cfg.nbs_path).with_suffix('').as_posix())
 def test_notebook(path, force_flags, unspoilt):
     cells = nb_test_cells(path, skip_flags=skip, force_flags=force_flags)
     assert any(asserts.search(c.source) for c in cells), 'nothing that runs by default asserts anything'

@@ -15,22 +15,37 @@ site_url = about['doc_host'] + about['doc_baseurl']
 
 def text(s): return s if isinstance(s, str) else ''.join(s)
 def read(p): return (root/p).read_text(encoding='utf-8')
-def stem(p): return re.sub(r'^\d+\w?_', '', Path(p).stem)
+def stem(p):
+    "A file's name without its number, after those of its folders in nbs/: `nbs/06_cam/03_maps.ipynb` is `cam/maps`"
+    parts = Path(p).with_suffix('').parts
+    return '/'.join(re.sub(r'^\d+\w?_', '', o) for o in (parts[1:] if parts[0]=='nbs' else parts[-1:]))
+def module_of(p): return stem(p).replace('/', '.')
+def module_path(module): return f'ae_erasing/{module.replace(".", "/")}.py'
 
 # --- which pages there are
 
 def found(pattern): return sorted(p.relative_to(root).as_posix() for p in root.glob(pattern) if p.name[0] not in '._')
 
-course,library,results = found('nbs/tutorials/*.ipynb'),found('nbs/[0-9]*.ipynb'),found('benchmarks/results/*.md')
-modules = [stem(p) for p in library if (root/f'ae_erasing/{stem(p)}.py').exists()]
+course,results = found('nbs/tutorials/*.ipynb'),found('benchmarks/results/*.md')
+library = sorted(found('nbs/[0-9]*.ipynb')+found('nbs/[0-9]*/*.ipynb'))
+lessons = {module_of(p):p for p in library if (root/module_path(module_of(p))).exists()}
+modules = list(lessons)
 own = found('docs/[0-9]*.md')
 # file of the repository -> page of the site
-pages = {**{p:f'tutorials/{stem(p)}' for p in course}, **{p:stem(p) for p in ['nbs/index.ipynb', *library, *own]}, 'CHANGELOG.md':'changelog',
-    **{f'ae_erasing/{m}.py':f'api/{m}' for m in modules}}
+pages = {**{p:stem(p) for p in course}, **{p:stem(p) for p in ['nbs/index.ipynb', *library, *own]}, 'CHANGELOG.md':'changelog',
+    **{module_path(m):f'api/{m}' for m in modules}}
+
+def wings():
+    "Pages of the library by folder, those that are in none first"
+    groups = {'Library':[]}
+    for p in library:
+        folder = stem(p).rpartition('/')[0]
+        groups.setdefault(folder.capitalize() or 'Library', []).append(pages[p])
+    return groups
 
 def contents():
     "The groups of the navigation, as hidden tables of contents of the front page."
-    groups = {'Start':['Front page <self>'], 'Course':[pages[p] for p in course], 'Library':[pages[p] for p in library],
+    groups = {'Start':['Front page <self>'], 'Course':[pages[p] for p in course], **wings(),
         'Reference':[*(f'{m} <api/{m}>' for m in modules), 'All names <genindex>'], 'More':[*(pages[p] for p in own), 'changelog']}
     return '\n\n'.join('```{toctree}\n:hidden:\n:caption: '+k+'\n'+'\n'.join(v)+'\n```' for k,v in groups.items() if v)
 
@@ -39,7 +54,7 @@ def contents():
 class Module:
     "What a reference needs of the module `name`: public definitions by their full name, in the order of the source."
     def __init__(self, name):
-        self.name,self.path = name,f'ae_erasing/{name}.py'
+        self.name,self.path = name,module_path(name)
         src = read(self.path)
         self.comments = {t.start[0]:t.string.lstrip('# ').strip() for t in tokenize.generate_tokens(iter(src.splitlines(True)).__next__) if t.type==tokenize.COMMENT}
         self.public,self.defs,tree = set(),{},ast.parse(src)
@@ -69,12 +84,19 @@ for m in mods.values():
 
 # --- prose
 
+def full_module(name):
+    "The module that prose calls `name`, with its folder or without; None if there is none, or more than one"
+    found = [m for m in mods if name==m or name==m.rpartition('.')[2]]
+    return name if name in mods else found[0] if len(found)==1 else None
+
 def full_name(code, module=None):
     "The full name of what `code`, between backticks on the page of `module`, speaks of; None if nothing of ours, or in doubt."
     m = re.fullmatch(r'(ae_erasing\.)?([A-Za-z_][\w.]*)(\(.*\))?', code)
     if not m: return
-    head,_,tail = m[2].partition('.')
-    if head in mods and tail in mods[head].defs: return f'ae_erasing.{m[2]}'
+    parts = m[2].split('.')
+    for i in range(1, len(parts)):
+        mod,name = full_module('.'.join(parts[:i])),'.'.join(parts[i:])
+        if mod and name in mods[mod].defs: return f'ae_erasing.{mod}.{name}'
     if module in mods and m[2] in mods[module].defs: return f'ae_erasing.{module}.{m[2]}'
     telling = m[3] or re.search(r'[A-Z_.]', m[2])  # a plain word such as `fit` may mean many things
     if telling and len(owners.get(m[2], ()))==1: return f'ae_erasing.{owners[m[2]][0]}.{m[2]}'
@@ -103,7 +125,8 @@ def prose(src, path, module=None):
             return m[0].replace(f']({m["url"]})', f']({target(m["url"], path)})')
         name = m['code'] and full_name(m['code'], module)
         if name: return f'{{py:obj}}`{m["code"]} <{name}>`'
-        return f'[{m[0]}](/api/{m["code"][11:]}.md)' if m['code'] and m['code'].startswith('ae_erasing.') and m['code'][11:] in mods else m[0]
+        mod = (m['code'] or '').startswith('ae_erasing.') and m['code'][11:]
+        return f'[{m[0]}](/api/{mod}.md)' if mod in mods else m[0]
     return part.sub(fix, src)
 
 # --- notebooks
@@ -147,7 +170,7 @@ def code_cell(c):
 def notebook(path):
     "The notebook at `path` as the site shows it."
     nb = json.loads(read(path))
-    module = stem(path) if path in library else None
+    module = module_of(path) if path in library else None
     cells = []
     for c in nb['cells']:
         src = text(c['source'])
@@ -229,17 +252,15 @@ def entry(mod, name, node, fence='```'):
     else:
         kind,value = 'attribute' if method else 'data',ast.unparse(node)
         said = '\n\n'.join(filter(None, [mod.comment(node), f'`{value}`' if len(value)<100 and '`' not in value else '']))
-    anchor = '' if kind in ('data','attribute') or isinstance(node, ast.Name) else f'<a href="../{pages_of(mod.name)}.html#{name.lower()}">lesson</a> '
+    anchor = '' if kind in ('data','attribute') or isinstance(node, ast.Name) else f'<a href="../{pages[lessons[mod.name]]}.html#{name.lower()}">lesson</a> '
     links = f'<div class="whence">{anchor}<a href="{repo}/{mod.path}#L{node.lineno}">source</a></div>'
     body = '\n\n'.join(filter(None, [links, plain(said, mod.name), '\n'.join(fields), *inner]))
     fence = '````' if inner else fence
     return '\n'.join([f'{fence}{{py:{kind}}} {sig}', *options, '', body, fence])
 
-def pages_of(module): return next(pages[p] for p in library if stem(p)==module)
-
 def reference(mod):
     "The page of the reference on one module."
-    lesson = next(p for p in library if stem(p)==mod.name)
+    lesson = lessons[mod.name]
     body = [entry(mod, k, v) for k,v in mod.defs.items() if '.' not in k or k.split('.')[0] not in mod.defs]
     return '\n\n'.join([f'# ae_erasing.{mod.name}', f'> {plain(mod.doc, mod.name)}', f'{{.also}}\nWhat it is for, with examples: [](/{pages[lesson]}.ipynb).', f'```{{py:module}} ae_erasing.{mod.name}\n```', *body, ''])
 
@@ -257,7 +278,7 @@ def all_results():
 
 # --- laying out, building, checking
 
-def source_of(p): return next(n for n in library if stem(n)==Path(p).stem) if p.startswith('ae_erasing/') else p  # modules are made of notebooks
+def source_of(p): return lessons.get('.'.join(Path(p).with_suffix('').parts[1:]), p)  # modules are made of notebooks
 
 def stage(folder):
     "Lay out the sources of the site in `folder`; files that need no change keep their time, so that Sphinx leaves their pages alone."

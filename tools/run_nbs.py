@@ -58,10 +58,13 @@ def run(path, skip, timeout):
     nbdev_clean(str(path))
 
 def find(name):
-    "A notebook by path, file name, number or module: `nbs/09_cam.ipynb`, `09_cam`, `03`, `cam`."
+    "Notebooks by path, file name, number, folder or module: `nbs/06_cam/03_maps.ipynb`, `03_maps`, `06_cam`, `maps`, `cam.maps`."
     if Path(name).is_file(): return [Path(name).resolve()]
-    stem = Path(name).stem
-    found = [p for p in notebooks() if stem in (p.stem, *p.stem.split('_', 1))]
+    def names(p):
+        parts = p.relative_to(root/'nbs').with_suffix('').parts
+        plain = [o.split('_', 1)[-1] for o in parts]
+        return [p.stem, *p.stem.split('_', 1), *parts[:-1], *plain[:-1], '.'.join(plain)]
+    found = [p for p in notebooks() if name.removesuffix('.ipynb') in names(p)]
     if not found: sys.exit(f'{name}: no such notebook in nbs')
     return found
 

@@ -27,12 +27,12 @@ def echo_data(data, out):
 
 def _mine(data, out, recipe, device, fresh, verbose=True, cache=True, compile=False):
     "Run the loop, write the masks, say where they are"
-    from ae_erasing.distributed import is_first
+    from ae_erasing.distributed import is_rank0
     from ae_erasing.core import erase_loop
     from ae_erasing.masks.pseudo import write_masks
     echo_data(data, out)
     mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=verbose, cache=cache, compile=compile)
-    if not is_first(): return mining
+    if not is_rank0(): return mining
     report = write_masks(mining, progress=verbose)
     for w in report['warnings']: typer.echo(f'  warning: {w}')
     typer.echo(f'masks: {report["images"]} in {report["folder"]} (background {report["share"]["background"]:.0%}, unsure {report["share"]["unsure"]:.0%} of the pixels)')

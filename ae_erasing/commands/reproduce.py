@@ -55,7 +55,7 @@ def reproduce(
     from ae_erasing.basics import AEError
     from ae_erasing.data.voc_fetch import find_devkit
     from ae_erasing.data.sources import get_data
-    from ae_erasing.distributed import is_first
+    from ae_erasing.distributed import is_rank0
     from ae_erasing.recipe import read_recipe
     from ae_erasing.segmentation.recipe import read_seg_recipe
     backbone = dict(arch=arch) if arch else {}
@@ -69,7 +69,7 @@ def reproduce(
         if images: devkit = r.fewer(devkit, images, valid)
         echo_data(devkit, out)
         n_train,n_valid = len(devkit.train_idxs),len(devkit.valid_idxs)
-    if is_first():
+    if is_rank0():
         for o in r.differences(*numbers): typer.echo(f'  not as in the paper\'s recipe: {o}')
         if gpu: p = r.estimate(*numbers, n_train, n_valid, gpu=gpu, limit=hours, also=thresholds)
         else: p = r.plan(*numbers, n_train, n_valid, device=device, limit=hours, also=thresholds)

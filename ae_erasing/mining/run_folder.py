@@ -22,7 +22,7 @@ from ..data.images import resize_mask
 from ..data.labels import ImageLabels
 from ..data.cache import cache_images
 from ..evaluation.metrics import ConfusionMatrix, scores
-from ..distributed import in_turn
+from ..distributed import rank0_first
 from ..recipe import Recipe, with_older
 from ..cam.networks import save_cam_model
 from ..training import save_history
@@ -94,7 +94,7 @@ def with_cache(
     "The set of a run with its images decoded once, by the first process while the others wait."
     if cache is False: return data
     go = partial(cache_images, data, Path(out)/'cache' if cache is True else cache, max_side, tell=partial(teller(verbose if progress is None else progress), 'decoding images'))
-    try: return in_turn(go)
+    try: return rank0_first(go)
     except (AEError, OSError) as e:
         if verbose: print(f'  decoding images anew each time: {e}')
         return data

@@ -15,7 +15,7 @@ from fastai.vision.all import Learner, default_device, set_seed
 from ..basics import AEError, atomic_write, bar, write_json
 from ..data.images import resize_mask
 from ..data.labels import ImageLabels
-from ..distributed import in_turn, join, rank_bs, share, wait
+from ..distributed import rank0_first, init_distributed, rank_bs, rank_shard, barrier
 from ..recipe import vary, with_older
 from ..cam.maps import enlarge
 from ..training import Compile, LineBar, fit, mean_colour, optimizer, save_history
@@ -67,7 +67,7 @@ def predict_masks(
     progress:bool=True, # Show a bar in a terminal
 ):
     "Write a segmenter's masks of images of the set."
-    todo = [i for i in share(idxs) if not (Path(out)/f'{data.keys[i]}.png').exists()]
+    todo = [i for i in rank_shard(idxs) if not (Path(out)/f'{data.keys[i]}.png').exists()]
     if not todo: return
     model,meta = load_seg_model(weights)
     model,refiner = model.to(device or default_device()),refiner_of(recipe, refine)
@@ -132,19 +132,19 @@ def segment(
     **overrides, # Numbers of the recipe, such as `rounds=2` for PSL++
 )->'Segmenter': # Shows itself in a notebook
     "Train a segmenter on the masks of a run (AE-PSL section 3.2), in one round or more."
-    mining,first = mining if isinstance(mining, MiningRun) else open_mining(mining),join(device)
+    mining,first = mining if isinstance(mining, MiningRun) else open_mining(mining),init_distributed(device)
     verbose = verbose and first
     say = print if verbose else (lambda *a, **k: None)
     recipe = vary(recipe if isinstance(recipe, SegRecipe) else read_seg_recipe(recipe or mining.recipe.name), read_seg_recipe, overrides)
     if Path(name).name!=name or name.startswith('.'): raise AEError(f'--name {name!r}: is the name of a folder; give a plain word')
     folder = mining.out/'segment'/name
     begin = lambda: (_open_record(folder, recipe, supervised, fresh and first), _training_masks(mining, folder, Path(masks or mining.out/'masks'), recipe, supervised, say))
-    record,(source,idxs,notes,digest) = in_turn(begin)
+    record,(source,idxs,notes,digest) = rank0_first(begin)
     if record.get('digest', digest)!=digest: raise AEError(f'{folder}: was trained on other masks than there are now; give another --name, or train again with --fresh')
     for n in notes[:20]: say(f'  {n}')
     record.update(masks=str(source), images=len(idxs), notes=notes, digest=digest)
     if first: write_json(folder/'segment.json', record)
-    wait()
+    barrier()
     whole = all((folder/f'round_{r}'/'model.safetensors').exists() for r in range(1, recipe.rounds+1))
     data = mining.data if whole else with_cache(mining.data, mining.out, recipe.max_side, cache, verbose)
     find = MaskFolder(source, data)
@@ -156,15 +156,15 @@ def segment(
             if first:
                 save_history(learn, rd/'history.csv')
                 atomic_write(weights, lambda f: save_seg_model(learn, f, data.vocab, recipe.size))
-            wait()
+            barrier()
         for refine in dict.fromkeys(('no',recipe.refine)): predict_masks(weights, data, data.valid_idxs, recipe, rd/('valid' if refine=='no' else f'valid_{refine}'), refine=refine, device=device, progress=verbose)
         if r<recipe.rounds:
             predict_masks(weights, data, idxs, recipe, rd/'masks', True, recipe.refine, recipe.sure, find if recipe.agree else None, device, verbose)
             find = MaskFolder(rd/'masks', data)
-        wait()
+        barrier()
         if first and str(r) not in record['rounds']:
             record['rounds'][str(r)] = dict(round_summary(data, rd), seconds=round(time.time()-start, 1))
             write_json(folder/'segment.json', record)
             say(round_line(r, record['rounds'][str(r)]))
-    wait()
+    barrier()
     return Segmenter(mining, name)

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 
 from ae_erasing.basics import AEError
 from ae_erasing.mining.run import open_mining
-from ae_erasing.ranks import *
+from ae_erasing.distributed import *
 from conftest import fails
 from tiny import mine_args, photos, quick_command, until
 
@@ -34,8 +34,8 @@ def test_shares_are_the_whole(xs, n):
         parts = []
         for r in range(n):
             os.environ.update(RANK=str(r), WORLD_SIZE=str(n))
-            parts.append(share(xs))
-            assert is_first()==(r==0) and n_ranks()==n
+            parts.append(rank_shard(xs))
+            assert is_rank0()==(r==0) and n_ranks()==n
     finally:
         for k,v in old.items(): os.environ.pop(k) if v is None else os.environ.update({k:v})
     assert sorted(x for p in parts for x in p)==sorted(xs)
@@ -43,14 +43,14 @@ def test_shares_are_the_whole(xs, n):
 
 def test_alone_it_does_nothing(monkeypatch):
     for k in ('RANK','WORLD_SIZE'): monkeypatch.delenv(k, raising=False)
-    assert join() and is_first() and n_ranks()==1 and rank_bs(7)==7 and share([1,2])==[1,2]
-    with together('learner') as l: assert l=='learner'
+    assert init_distributed() and is_rank0() and n_ranks()==1 and rank_bs(7)==7 and rank_shard([1,2])==[1,2]
+    with on_all_ranks('learner') as l: assert l=='learner'
 
 @pytest.mark.parametrize('rank', (0,1,2))
 @pytest.mark.parametrize('broken', (False,True))
 def test_the_first_goes_first(monkeypatch, rank, broken):
     "It is called once in each process, before or after the others were waited for; who fails doesn't keep them waiting"
-    import ae_erasing.ranks as R
+    import ae_erasing.distributed as R
     done = []
     monkeypatch.setenv('RANK', str(rank)); monkeypatch.setenv('WORLD_SIZE', '3')
     monkeypatch.setattr(R, 'wait', lambda: done.append('wait'))
@@ -59,8 +59,8 @@ def test_the_first_goes_first(monkeypatch, rank, broken):
         if broken: raise AEError('broken: mend it')
         return rank
     if broken:
-        with fails('broken'): in_turn(f)
-    else: assert in_turn(f)==rank
+        with fails('broken'): rank0_first(f)
+    else: assert rank0_first(f)==rank
     assert done==(['f','wait'] if rank==0 else ['wait','f'])
 
 @pytest.mark.parametrize('n,bs,want', ((2,30,15),(4,30,8),(8,3,1)))
@@ -69,10 +69,10 @@ def test_batch_of_the_recipe_is_shared_out(monkeypatch, n, bs, want):
     assert rank_bs(bs)==want
 
 def test_accelerate_is_asked_for(monkeypatch):
-    import ae_erasing.ranks as R
+    import ae_erasing.distributed as R
     monkeypatch.setenv('WORLD_SIZE', '2')
     monkeypatch.setattr(R, 'find_spec', lambda name: None)
-    with fails('Accelerate', 'ae_erasing[gpus]'): join()
+    with fails('Accelerate', 'ae_erasing[gpus]'): init_distributed()
 
 # --- processes
 
@@ -128,14 +128,14 @@ def test_scores_are_those_of_one_process(tmp_path):
     script = tmp_path/'go.py'
     script.write_text('''import sys
 from ae_erasing.data.sources import get_data
-from ae_erasing.distributed import is_first, wait
+from ae_erasing.distributed import is_rank0, barrier
 from ae_erasing.core import erase_loop
 from ae_erasing.masks.pseudo import write_masks
 from ae_erasing.segmentation.segment import segment
 data = get_data('creatures', n=200, n_valid=60, size=64, seed=3)
 m = erase_loop(data, sys.argv[1], steps=2, epochs=8, size=64, mine_size=64, refine_size=64)
-if is_first(): write_masks(m, progress=False)
-wait()
+if is_rank0(): write_masks(m, progress=False)
+barrier()
 segment(m, pretrained='packaged', size=64, side=64, epochs=6, rounds=2)
 ''')
     env = {**os.environ, 'OMP_NUM_THREADS':'1', 'CUDA_VISIBLE_DEVICES':''}
