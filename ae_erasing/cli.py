@@ -11,24 +11,35 @@ __all__ = ['main']
 import os, sys
 import typer
 from .commands.app import app
+from .commands import mine, segment, score, reproduce # chkstyle: ignore
+
+# %% ../nbs/17_cli.ipynb #cli-line
+def _line(e):
+    "What to print for an exception, and the exit code; (None, None) where it is not ours to handle"
+    if type(e).__name__=='AEError': return str(e),2
+    if isinstance(e, OSError): return f'{e.filename or "files"}: {e.strerror or e}',2
+    if isinstance(e, KeyboardInterrupt) or isinstance(e, SystemExit) and e.code==130:
+        return 'interrupted; the same command resumes, except for predict, which starts over',130
+    return None,None
+
+# %% ../nbs/17_cli.ipynb #cli-environment
+def _prepare_process():
+    "Set what has to be set before torch is loaded, and who prints"
+    for f in (sys.stdout, sys.stderr):
+        if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+    if int(os.environ.get('RANK', 0)): sys.stdout = open(os.devnull, 'w')
 
 # %% ../nbs/17_cli.ipynb #cli-016
 def main(
     args:list=None, # Instead of `sys.argv`
 ):
     "Entry point of `ae-erasing`: runs a command and exits."
-    for f in (sys.stdout, sys.stderr):
-        if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
-    os.environ.setdefault('OMP_WAIT_POLICY', 'passive') # before torch is loaded
-    if int(os.environ.get('RANK', 0)): sys.stdout = open(os.devnull, 'w') # of several processes, the first one speaks
+    _prepare_process()
     try: app(args, prog_name='ae-erasing')
-    except ValueError as e:
-        if type(e).__name__!='AEError': raise
-        line,code = str(e),2
-    except OSError as e: line,code = f'{e.filename or "files"}: {e.strerror or e}',2
-    except (KeyboardInterrupt, SystemExit) as e:
-        if isinstance(e, SystemExit) and e.code!=130: raise
-        line,code = 'interrupted; give the same command again: what fetches, trains or mines carries on, predict starts over',130
+    except (ValueError, OSError, KeyboardInterrupt, SystemExit) as e:
+        line,code = _line(e)
+        if line is None: raise
     typer.echo(f'ae-erasing: {line}', err=True)
     sys.exit(code)
 

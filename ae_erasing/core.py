@@ -8,47 +8,44 @@ Docs: https://ae-erasing.github.io/ae_erasing/core.html.md"""
 __all__ = ['train_step', 'mine_step', 'erase_loop']
 
 # %% ../nbs/09_core.ipynb #core-002
-import os, time
-from collections import Counter, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import torch
-from fastai.vision.all import Learner, accuracy_multi, default_device, set_seed
-from .basics import teller, write_json
 from .data.labels import ImageLabels
+from .data.loaders import image_dls
 from .data.sources import get_data
-from .distributed import init_distributed, rank_bs, rank_shard, barrier
-from .recipe import Recipe, read_recipe, vary
+from .distributed import init_distributed, rank_bs
+from .recipe import Recipe, choose_recipe, takes_hyperparameters
 from .cam.networks import load_cam_model
 from .cam.learner import cam_learner
-from .cam.maps import class_maps, image_batches, normalise, to_bytes, view_size
-from .cam.refinement import refine
-from .training import COMPILE_AFTER, Compile, LineBar, fit, mean_colour, optimizer
+from .training import Compile, LineBar, fit, optimizer
 from .mining.erasing import Erasing, Regions
-from .mining.regions import compiled, keep_mined, predict_probs, to_batch
-from .mining.run_folder import ErasedImages, open_run, read_run, save_step, step_line, step_summary, with_cache
+from .mining.regions import keep_mined, to_batch
+from .mining.batches import MiningBatches, StepClassifier, background_threads, n_writers, split_batch
+from .mining.run_folder import RunFolder, erased_before
 from .mining.run import MiningRun
+from fastai.vision.all import Learner, accuracy_multi, default_device, set_seed
 
 # %% ../nbs/09_core.ipynb #core-013
 def train_step(
-    data:ImageLabels, # The set
-    recipe:Recipe, # The numbers
-    erased:callable, # Index -> bool mask of what is erased from that image; None in the first step
+    data:ImageLabels, # The dataset
+    recipe:Recipe, # The hyperparameters
+    erased:callable, # Index -> bool (H,W), what is erased from that image; None in the first step
     fill:tuple, # Colour of erased pixels, (r,g,b) in [0,1]
     step:int=1, # Number of the step, which the seed depends on
     device=None, # Where to train; None is fastai's default
-    weights:Path=None, # Begin from these instead of the recipe's
-    progress:bool|Callable=True, # Show a bar in a terminal, or tell this function: as `bar`
+    weights:Path=None, # Start from this checkpoint instead of the recipe's
+    progress:bool|Callable=True, # Show a bar, or call this function as `ProgressBar` is called
     cbs:list=(), # More fastai callbacks
 )->Learner: # Trained
     "Train the classifier of one erase step."
     set_seed(recipe.seed*1000+step)
-    dls = data.dls(size=recipe.size, bs=rank_bs(recipe.bs), erased=erased, min_scale=recipe.min_scale, max_side=recipe.max_side,
-        device=device or default_device(), crop=recipe.crop, pad_fill=fill)
+    dls = image_dls(data, size=recipe.size, bs=rank_bs(recipe.bs), erased=erased, min_scale=recipe.min_scale,
+        max_side=recipe.max_side, device=device or default_device(), crop=recipe.crop, pad_fill=fill)
+    bars = [LineBar(f'step {step}: training', progress=progress)] if progress else []
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
-    learn = cam_learner(dls, recipe.arch, pretrained=pretrained, loss_func=recipe.loss, output_stride=recipe.output_stride, wd=recipe.wd,
-        opt_func=optimizer(recipe), cbs=[Erasing(fill), *([LineBar(f'step {step}: training', progress=progress)] if progress else []), *cbs],
+    learn = cam_learner(dls, recipe.arch, pretrained=pretrained, loss_func=recipe.loss, wd=recipe.wd,
+        output_stride=recipe.output_stride, opt_func=optimizer(recipe), cbs=[Erasing(fill), *bars, *cbs],
         metrics=accuracy_multi if recipe.loss=='bce' else None)
     if weights: learn.model.load_state_dict(load_cam_model(weights)[0].state_dict())
     return fit(learn, recipe, f'step {step}')
@@ -56,87 +53,56 @@ def train_step(
 # %% ../nbs/09_core.ipynb #core-018
 @torch.no_grad()
 def mine_step(
-    data:ImageLabels, # The set; its training images are mined
-    recipe:Recipe, # The numbers
+    data:ImageLabels, # The dataset; its training images are mined
+    recipe:Recipe, # The hyperparameters
     regions:Regions, # Where regions are kept
     step:int, # Number of the step
     fill:tuple, # Colour of erased pixels, (r,g,b) in [0,1]
     device=None, # Where to compute; None is fastai's default
-    progress:bool|Callable=True, # Show a bar in a terminal, or tell this function: as `bar`
+    progress:bool|Callable=True, # Show a bar, or call this function as `ProgressBar` is called
     compile:bool=False, # Compile the classifier for shapes of image of which enough is left (`COMPILE_AFTER`)
 ):
     "Mine every training image with the classifier of `step`, skipping batches that are finished."
-    tell,folder,device = teller(progress),regions.run/f'step_{step}',torch.device(device or default_device())
-    model,meta = load_cam_model(folder/'model.safetensors', recipe.mine_stride)
-    model = model.eval().to(device, memory_format=torch.channels_last)
-    erased = (lambda i: regions.erased(i, step-1)) if step>1 else None
-    batches = rank_shard(image_batches(data, [i for i in data.train_idxs if data.labels[i]], recipe.mine_size, recipe.bs, recipe.max_side))
-    total,left,quick = sum(len(b) for _,b in batches),Counter((size,len(b)) for size,b in batches),{}
-    done,late,writers = 0,deque(),1 if device.type=='cpu' else min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(writers) as pool:
+    device = torch.device(device or default_device())
+    batches = MiningBatches(data, recipe, regions, step, progress)
+    weights = regions.run/f'step_{step}'/'model.safetensors'
+    classifier = StepClassifier(weights, recipe, device, batches if compile else None)
+    erased = erased_before(regions, step, recipe.max_side)
+    with background_threads(n_writers(device), 4*recipe.bs) as submit:
         for size,ids in batches:
-            done,shape = done+len(ids),(size,len(ids))
-            left[shape] -= 1
-            tell(f'step {step}: mining  ', done, total)
-            if all(regions.path(i, step).exists() for i in ids): continue
-            x = to_batch(data, ids, meta['stats'], erased, fill, size, recipe.max_side, device)
-            half,start = torch.autocast(device.type, enabled=device.type=='cuda'),time.time()
-            with half: maps,logits = class_maps(quick.get(shape) or model, x, recipe.scales, recipe.flip)
-            confidence = predict_probs(logits, recipe.loss).round(6)
-            if compile and shape not in quick and (time.time()-start)*left[shape]>COMPILE_AFTER['mining']*len(recipe.scales):
-                tell(f'step {step}: compiling', done, total)
-                with half: quick = {shape:compiled(model, x, recipe.scales, recipe.flip)}
-            if recipe.refine: pictures = to_batch(data, ids, ([0.]*3,[1.]*3), size=view_size(data.size(ids[0], recipe.max_side), recipe.refine_size), max_side=recipe.max_side, device=device)
-            for j,i in enumerate(ids):
-                ls = list(data.labels[i])
-                m = normalise(maps[j,ls])
-                refined = to_bytes(normalise(refine(m[None], pictures[j:j+1], recipe.refine)[0])) if recipe.refine else None
-                late.append(pool.submit(keep_mined, regions, recipe, i, step, to_bytes(m), refined, confidence[j,ls], data.size(i, recipe.max_side)))
-            while len(late)>4*recipe.bs: late.popleft().result()
-        for f in late: f.result()
+            x = to_batch(data, ids, classifier.stats, erased, fill, size, recipe.max_side, device)
+            maps,confidence = classifier(x)
+            for image in split_batch(data, recipe, ids, maps, confidence):
+                submit(keep_mined, regions, recipe, step=step, **image)
 
 # %% ../nbs/09_core.ipynb #core-024
+@takes_hyperparameters(Recipe)
 def erase_loop(
-    data:ImageLabels|str|Path, # The set, or a source for `get_data`
-    out:str|Path, # Folder of the run; one that is there carries on
+    data:ImageLabels|str|Path, # The dataset, or a source for `get_data`
+    out:str|Path, # Folder of the run; one that is there is resumed
     recipe:str|Recipe|None=None, # Recipe or its name; None is "creatures" for creatures and "photos" for the rest
     steps:int|None=None, # Erase steps
-    threshold:float|None=None, # A pixel is mined where the normalised map is above this
+    threshold:float|None=None, # A pixel is mined where the normalised map is above this, [0,1]
     device=None, # None is fastai's default: a GPU if there is one
     fresh:bool=False, # Start over, throwing away what is in `out`
     verbose:bool=True, # A line a step, and bars in a terminal
     cache:bool|str|Path=True, # Keep decoded images in `out/cache`, or in this folder; False decodes them each time
-    progress:Callable=None, # Tell this function how far things are, in place of the bars: as `bar`
+    progress:Callable=None, # Called in place of the bars, as `ProgressBar` is called
     cbs:list=(), # More fastai callbacks, for the training of each step
-    compile:bool=False, # Have PyTorch compile the classifier where enough training, or mining of one shape of image, is left (`COMPILE_AFTER`); results then differ in their last bits
-    **overrides, # Any other number of the recipe
+    compile:bool=False, # Compile where enough work is left (`COMPILE_AFTER`); this changes the last bits
+    **overrides, # Any other hyperparameter of `Recipe`
 )->MiningRun: # Shows itself in a notebook: a table of the steps and a picture
-    "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1)."
+    "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1). Other hyperparameters are those of `Recipe`."
     data = get_data(data)
-    if not isinstance(recipe, Recipe): recipe = read_recipe(recipe or ('creatures' if data.name=='creatures' else 'photos'))
-    recipe = vary(recipe, read_recipe, dict(steps=steps, threshold=threshold, **overrides))
-    first = init_distributed(device)
-    verbose = verbose and first
-    progress = (progress or verbose) if first else False
-    say = print if verbose else (lambda *a, **k: None)
-    if first: open_run(out, data, recipe, fresh)
-    barrier()
-    run = read_run(out)
-    todo = [t for t in range(1, recipe.steps+1) if str(t) not in run['steps']]
-    if todo: data,fill = with_cache(data, out, recipe.max_side, cache, verbose, progress),recipe.fill or mean_colour(data)
-    regions = Regions(out, data)
-    for t in todo:
-        folder,start = Path(out)/f'step_{t}',time.time()
-        if not (folder/'model.safetensors').exists():
-            before = Path(out)/f'step_{t-1}'/'model.safetensors' if recipe.keep_weights and t>1 else None
-            learn = train_step(data, recipe, ErasedImages(regions, t-1, recipe.max_side) if t>1 else None, fill, t, device, before, progress, [*cbs, *([Compile()] if compile else [])])
-            if first: save_step(learn, folder)
-            barrier()
-        mine_step(data, recipe, regions, t, fill, device, progress, compile)
-        barrier()
-        if first:
-            run['steps'][str(t)] = dict(step_summary(data, regions, t), seconds=round(time.time()-start, 1))
-            write_json(Path(out)/'run.json', run)
-            say(step_line(t, run['steps'][str(t)]))
-        barrier()
-    return MiningRun(data, out)
+    recipe = choose_recipe(recipe, data.name, dict(steps=steps, threshold=threshold, **overrides))
+    progress = init_distributed(device) and (progress or verbose)
+    run = RunFolder(out, data, recipe, fresh)
+    run.prepare(cache, verbose, progress)
+    for t in run.steps_to_do():
+        if not run.weights(t).exists():
+            more = [*cbs, Compile()] if compile else cbs
+            learn = train_step(run.data, recipe, run.erased(t), run.fill, t, device, run.start_from(t), progress, more)
+            run.save(learn, t)
+        mine_step(run.data, recipe, run.regions, t, run.fill, device, progress, compile)
+        run.finish(t, verbose)
+    return MiningRun(run.data, out)

@@ -1,4 +1,4 @@
-"""What the paper printed, and tables that set a run beside it.
+"""What the paper printed, and tables that set a run beside it
 
 Docs: https://ae-erasing.github.io/ae_erasing/paper.html.md"""
 
@@ -22,32 +22,42 @@ from .mining.run import MiningRun
 CLASSES = ('background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person '
     'pottedplant sheep sofa train tvmonitor').split()
 
-PAPER = {
-    'no PSL': (50.9, '78.5 71.8 29.2 64.1 39.9 57.8 58.5 54.5 63.0 10.3 60.5 36.0 61.6 56.1 62.6 42.9 36.5 64.5 31.5 49.5 38.7'),
-    'PSL': (54.1, '83.3 70.0 31.6 69.7 40.8 54.2 63.2 58.4 69.9 18.1 65.5 33.5 69.8 60.7 60.5 50.5 38.1 69.4 31.4 57.3 39.7'),
-    'PSL++': (55.0, '83.4 71.1 30.5 72.9 41.6 55.9 63.1 60.2 74.0 18.0 66.5 32.4 71.7 56.3 64.8 52.4 37.4 69.1 31.4 58.9 43.9')}
-PAPER = {k:(miou, [float(o) for o in ious.split()]) for k,(miou,ious) in PAPER.items()}
+# %% ../nbs/13_paper.ipynb #paper-iou-1
+_PRINTED = {
+    'no PSL': (50.9, '78.5 71.8 29.2 64.1 39.9 57.8 58.5 54.5 63.0 10.3 60.5 '
+        '36.0 61.6 56.1 62.6 42.9 36.5 64.5 31.5 49.5 38.7'),
+    'PSL': (54.1, '83.3 70.0 31.6 69.7 40.8 54.2 63.2 58.4 69.9 18.1 65.5 '
+        '33.5 69.8 60.7 60.5 50.5 38.1 69.4 31.4 57.3 39.7'),
+    'PSL++': (55.0, '83.4 71.1 30.5 72.9 41.6 55.9 63.1 60.2 74.0 18.0 66.5 '
+        '32.4 71.7 56.3 64.8 52.4 37.4 69.1 31.4 58.9 43.9')}
+PAPER = {k:(miou, [float(o) for o in ious.split()]) for k,(miou,ious) in _PRINTED.items()}
 
+# %% ../nbs/13_paper.ipynb #paper-more-1
 OURS = {'no PSL':'plain', 'PSL':'psl, round 1', 'PSL++':'psl, round 2'} # Stages of a run
-PAPER_STEPS = {1:44.9, 2:49.5, 3:50.9, 4:48.8} # Without PSL, from the regions of so many steps; all but the third remembered
+PAPER_STEPS = {1:44.9, 2:49.5, 3:50.9, 4:48.8} # No PSL, by number of steps; all but the third remembered
 PAPER_LABELS = 56.1 # PSL++, with the image's true labels at test
 PAPER_LOSSES = .0458,.0873,.1073,.161 # Of the classifiers at the end of steps 1 to 4
 BEST = 3 # Steps that the paper goes on with
 
+# %% ../nbs/13_paper.ipynb #paper-turns-1
+def _some(data, idxs, n):
+    "The first `n` images, taking one of each class in turn"
+    by_class = [[i for i in idxs if k in data.labels[i]] for k in range(len(data.vocab))]
+    most = max(map(len, by_class), default=0)
+    turns = [ids[r] for r in range(most) for ids in by_class if r<len(ids)]
+    return sorted(list(dict.fromkeys([*turns, *idxs]))[:n])
+
 # %% ../nbs/13_paper.ipynb #reproduce-014
 def fewer(
-    data:ImageLabels, # The set
+    data:ImageLabels, # The dataset
     n:int, # Training images to keep
     n_valid:int=None, # Validation images to keep; None is a third as many, and at least one
 )->ImageLabels: # Every class that has a training image keeps one, if `n` is large enough
-    "Some images of a set, with as many classes as possible."
-    def some(idxs, n):
-        "Turn by turn an image of each class, the first ones of each"
-        by_class = [[i for i in idxs if k in data.labels[i]] for k in range(len(data.vocab))]
-        turns = [ids[r] for r in range(max(map(len, by_class), default=0)) for ids in by_class if r<len(ids)]
-        return sorted(list(dict.fromkeys([*turns, *idxs]))[:n])
-    return data.subset(some(data.train_idxs, n) + some(data.valid_idxs, max(1, n//3) if n_valid is None else n_valid))
+    "Some images of a dataset, with as many classes as possible."
+    if n_valid is None: n_valid = max(1, n//3)
+    return data.subset(_some(data, data.train_idxs, n) + _some(data, data.valid_idxs, n_valid))
 
+# %% ../nbs/13_paper.ipynb #paper-mean
 def paper_mean(
     row:str, # "no PSL", "PSL" or "PSL++"
     vocab, # Names of object classes
@@ -70,52 +80,89 @@ class Row:
     @property
     def gap(self): return self.best-self.paper if self.compares and None not in (self.paper, self.best) else None
 
-def is_voc(vocab): return set(vocab)==set(CLASSES[1:])
+# %% ../nbs/13_paper.ipynb #paper-voc-1
+def is_voc(
+    vocab, # Names of object classes
+)->bool:
+    "Are these the twenty classes of VOC?"
+    return set(vocab)==set(CLASSES[1:])
 
+def _part_of_voc(vocab): return set(vocab)<set(CLASSES[1:])
+
+def _mean(k, vocab):
+    "The paper's mIoU of a row that it prints by class, over the classes that there are"
+    return paper_mean(k, vocab) if _part_of_voc(vocab) else PAPER[k][0]
+
+# %% ../nbs/13_paper.ipynb #paper-make-row-1
+def _row(card, refined, what, paper, stage):
+    "The row of a stage, with its figure after the refiner `refined`"
+    by = {s.stage:100*float(s.score.miou) for s in card.stages}
+    after = by.get(f'{stage} + {refined}') if refined else None
+    return Row(what, paper, by.get(stage), after, _part_of_voc(card.vocab) or is_voc(card.vocab))
+
+# %% ../nbs/13_paper.ipynb #paper-step-rows-1
+def _step_rows(card, refined, steps):
+    "Rows of the networks without PSL, by number of steps"
+    rows = []
+    for t,miou in PAPER_STEPS.items():
+        what = f'regions of {"step 1" if t==1 else f"steps 1-{t}"}, no PSL'
+        other = None if _part_of_voc(card.vocab) else miou
+        paper = _mean('no PSL', card.vocab) if t==BEST else other
+        stage = OURS['no PSL'] if t==min(steps, BEST) else f'steps-{t}'
+        rows.append(_row(card, refined, what, paper, stage))
+    return rows
+
+# %% ../nbs/13_paper.ipynb #paper-threshold-rows-1
+def _threshold_rows(card, refined):
+    "Rows of the networks without PSL that were trained on regions of another threshold"
+    stages = [s.stage for s in card.stages if s.stage.startswith('threshold ') and ' + ' not in s.stage]
+    paper = _mean('no PSL', card.vocab)
+    return [_row(card, refined, f'all steps at {k}, no PSL', paper, k) for k in stages]
+
+# %% ../nbs/13_paper.ipynb #paper-rows-1
 def paper_rows(
     card:ScoreCard, # With the stages of `reproduce`
     refined:str='', # The refiner that predictions went through, "par", "crf" or "lattice"; '' is none
     steps:int=3, # Steps that were mined
 )->list: # A `Row` for each figure of the paper
-    "The paper's figures with those of a run. For a set with some of VOC's classes, the paper's means over these; with others, nothing compares."
-    by,part = {s.stage:100*float(s.score.miou) for s in card.stages},set(card.vocab)<set(CLASSES[1:])
-    compares = part or is_voc(card.vocab)
-    def row(what, paper, stage): return Row(what, paper, by.get(stage), by.get(f'{stage} + {refined}') if refined else None, compares)
-    def mean(k): return paper_mean(k, card.vocab) if part else PAPER[k][0]
-    rows = []
-    for t,miou in PAPER_STEPS.items():
-        last = t==min(steps, BEST)
-        paper = mean('no PSL') if t==BEST else None if part else miou
-        rows.append(row(f'regions of {"step 1" if t==1 else f"steps 1-{t}"}, no PSL', paper, OURS['no PSL'] if last else f'steps-{t}'))
-    rows += [row(k, mean(k), OURS[k]) for k in ('PSL','PSL++')]
-    rows.append(row('PSL++, true image labels at test', None if part else PAPER_LABELS, f'{OURS["PSL++"]}, labels given'))
-    for s in card.stages:
-        if s.stage.startswith('threshold ') and ' + ' not in s.stage: rows.append(row(f'all steps at {s.stage}, no PSL', mean('no PSL'), s.stage))
-    return rows
+    "The paper's figures with those of a run; its means over some of VOC's classes, if the run has no others."
+    psl = [_row(card, refined, k, _mean(k, card.vocab), OURS[k]) for k in ('PSL','PSL++')]
+    given = None if _part_of_voc(card.vocab) else PAPER_LABELS
+    labels = _row(card, refined, 'PSL++, true image labels at test', given, f'{OURS["PSL++"]}, labels given')
+    return [*_step_rows(card, refined, steps), *psl, labels, *_threshold_rows(card, refined)]
 
 # %% ../nbs/13_paper.ipynb #reproduce-0153
-def _cell(v, sign=False): return '–' if v is None or v!=v else f'{v:+.1f}' if sign else f'{v:.1f}'
+def _cell(v, sign=False):
+    "A figure as text, with its sign if it is a difference"
+    if v is None or v!=v: return '–'
+    return f'{v:+.1f}' if sign else f'{v:.1f}'
 
+# %% ../nbs/13_paper.ipynb #paper-table-1
 def paper_table(
     rows:list, # From `paper_rows`
-    refined:str='', # The refiner
+    refined:str='', # The refiner; '' is none
 )->str: # Markdown
     "The paper's figures, ours, and the difference."
-    more = bool(refined)
-    head = ['mIoU %', 'paper', 'this run', *([f'+ {refined}'] if more else []), 'difference']
-    return markdown_table([head, *[[r.what, _cell(r.paper), _cell(r.ours), *([_cell(r.refined)] if more else []), _cell(r.gap, True)] for r in rows]])
+    def cells(r): return [_cell(r.paper), _cell(r.ours), *([_cell(r.refined)] if refined else []), _cell(r.gap, True)]
+    head = ['mIoU %', 'paper', 'this run', *([f'+ {refined}'] if refined else []), 'difference']
+    return markdown_table([head, *[[r.what, *cells(r)] for r in rows]])
 
+# %% ../nbs/13_paper.ipynb #paper-class-1
 def class_table(
     card:ScoreCard, # With the stages of `reproduce`
     refined:str='', # The refiner; '' is none
 )->str: # Markdown
     "IoU by class of the three rows of which the paper prints it, for the classes that both have."
-    tail,by,names = f' + {refined}' if refined else '',{s.stage:s for s in card.stages},['background', *card.vocab]
+    tail,names = f' + {refined}' if refined else '',['background', *card.vocab]
+    by = {s.stage:s for s in card.stages}
     ours = {k:by[stage+tail] for k,stage in OURS.items() if stage+tail in by}
-    def iou(k, c): return 100*float(ours[k].score.ious[names.index(c)]) if c in names else None
-    cells = [[c, *(o for k in ours for o in (_cell(PAPER[k][1][j]), _cell(iou(k, c))))] for j,c in enumerate(CLASSES) if c in names]
-    return markdown_table([['IoU %', *(o for k in ours for o in (f'paper, {k}', k))], *cells])
+    def iou(k, c): return 100*float(ours[k].score.ious[names.index(c)])
+    def pair(k, j, c): return _cell(PAPER[k][1][j]),_cell(iou(k, c))
+    head = ['IoU %', *(o for k in ours for o in (f'paper, {k}', k))]
+    rows = [[c, *(o for k in ours for o in pair(k, j, c))] for j,c in enumerate(CLASSES) if c in names]
+    return markdown_table([head, *rows])
 
+# %% ../nbs/13_paper.ipynb #paper-loss-1
 def loss_table(
     losses:list, # By step, the loss that each epoch ended with
     loss:str, # What was trained with, as in the recipe
@@ -123,20 +170,24 @@ def loss_table(
     "The classifiers' last losses beside the paper's."
     rows = []
     for t,(paper,ours) in enumerate(zip(PAPER_LOSSES, [*losses, *[None]*4]), 1):
-        same = ours and loss=='squared'
-        rows.append([str(t), f'{paper:.4f}', f'{ours[-1]:.4f}' if ours else '–', f'{ours[-1]-paper:+.4f}' if same else '–'])
+        last = f'{ours[-1]:.4f}' if ours else '–'
+        gap = f'{ours[-1]-paper:+.4f}' if ours and loss=='squared' else '–'
+        rows.append([str(t), f'{paper:.4f}', last, gap])
     return markdown_table([['step', "paper's last loss", 'this run', 'difference'], *rows])
 
+# %% ../nbs/13_paper.ipynb #paper-verdict-1
 def verdict(
     rows:list, # From `paper_rows`
     within:float=1., # Points
 )->str: # One line
     "Which rows are reproduced."
-    near = [f'{r.what} ({_cell(r.gap, True)})' for r in rows if r.gap is not None and abs(r.gap)<=within]
-    far = [f'{r.what} ({_cell(r.gap, True)})' for r in rows if r.gap is not None and abs(r.gap)>within]
-    none = [r.what for r in rows if r.best is None]
-    parts = [f'within a point of the paper: {"; ".join(near) or "none"}', *([f'not: {"; ".join(far)}'] if far else []), *([f'not done: {"; ".join(none)}'] if none else [])]
-    return '**Verdict.** ' + '. '.join(o[0].upper()+o[1:] for o in parts) + '.'
+    def named(rows): return '; '.join(f'{r.what} ({_cell(r.gap, True)})' for r in rows)
+    known = [r for r in rows if r.gap is not None]
+    near,far = [r for r in known if abs(r.gap)<=within],[r for r in known if abs(r.gap)>within]
+    none = '; '.join(r.what for r in rows if r.best is None)
+    text = f'**Verdict.** Within a point of the paper: {named(near) or "none"}.'
+    if far: text += f' Not: {named(far)}.'
+    return f'{text} Not done: {none}.' if none else text
 
 # %% ../nbs/13_paper.ipynb #reproduce-0157
 def read_losses(
@@ -145,17 +196,22 @@ def read_losses(
     "The training losses that a run keeps."
     out = []
     for t in range(1, len(mining.steps)+1):
-        with open(mining.out/f'step_{t}'/'history.csv', encoding='utf-8') as f: out.append([float(r['train_loss']) for r in csv.DictReader(f)])
+        with open(mining.out/f'step_{t}'/'history.csv', encoding='utf-8') as f:
+            out.append([float(r['train_loss']) for r in csv.DictReader(f)])
     return out
 
+# %% ../nbs/13_paper.ipynb #paper-plot
 def plot_losses(
     losses:list, # From `read_losses`
-    loss:str='squared', # The paper's values are drawn beside the loss that the paper took, and beside no other
+    loss:str='squared', # What was trained with; the paper's values are drawn for this one only
 ): # A matplotlib figure
     "Losses by epoch and step, with the paper's last values."
     fig,ax = plt.subplots(figsize=(4,2.6), layout='constrained')
     for t,ys in enumerate(losses, 1):
         line, = ax.plot(range(1, len(ys)+1), ys, marker='.', label=f'step {t}')
-        if loss=='squared' and t<=len(PAPER_LOSSES): ax.axhline(PAPER_LOSSES[t-1], color=line.get_color(), ls='--', lw=.8)
-    ax.set_xlabel('epoch'); ax.set_ylabel('training loss'); ax.legend(fontsize=8)
+        if loss!='squared' or t>len(PAPER_LOSSES): continue
+        ax.axhline(PAPER_LOSSES[t-1], color=line.get_color(), ls='--', lw=.8)
+    ax.set_xlabel('epoch')
+    ax.set_ylabel('training loss')
+    ax.legend(fontsize=8)
     return fig

@@ -23,28 +23,36 @@ def class_colour(
     "The colour of a class in pictures; the colours of twenty classes differ."
     return CLASS_COLOURS[2*k%20 + k//10%2]
 
+# %% ../nbs/05_pictures.ipynb #pictures-lines
+def _outline(mask):
+    "Where the value differs from that of the pixel above or to the left"
+    edge = np.zeros(mask.shape, bool)
+    edge[1:] |= mask[1:]!=mask[:-1]
+    edge[:,1:] |= mask[:,1:]!=mask[:,:-1]
+    return edge
+
+def _hatching(mask): return (mask==255) & ((np.indices(mask.shape).sum(0)//2)%3==0)
+
 # %% ../nbs/05_pictures.ipynb #pictures-008
 def overlay_mask(
     im:Image.Image, # A picture
     mask:np.ndarray, # uint8 (H,W) of 0, k+1 and 255; enlarged if smaller
-    alpha:float=.6, # Strength of the colours
+    alpha:float=.6, # Strength of the colours, 0 to 1
 )->np.ndarray: # float (H,W,3) in [0,1]
     "A picture with its mask laid over it: one colour a class, outlined, and white hatching where the mask is 255."
     a = np.asarray(im, dtype=np.float32)/255
     mask = resize_mask(mask, a.shape[:2])
     for v in np.unique(mask[(mask>0)&(mask<255)]):
-        a = np.where((mask==v)[...,None], (1-alpha)*a + alpha*np.array(class_colour(int(v)-1), np.float32), a)
-    hatch = (mask==255) & ((np.indices(mask.shape).sum(0)//2)%3==0)
-    edge = np.zeros(mask.shape, bool)
-    edge[1:] |= mask[1:]!=mask[:-1]
-    edge[:,1:] |= mask[:,1:]!=mask[:,:-1]
-    return np.where((hatch|edge)[...,None], 1, a)
+        tint = np.array(class_colour(int(v)-1), np.float32)
+        a = np.where((mask==v)[...,None], (1-alpha)*a + alpha*tint, a)
+    return np.where((_hatching(mask)|_outline(mask))[...,None], 1, a)
 
+# %% ../nbs/05_pictures.ipynb #pictures-heat-code
 def overlay_heatmap(
     a:np.ndarray, # A picture, float (H,W,3) in [0,1]
     heat:np.ndarray, # Values of a map, (H,W) in [0,1]
 )->np.ndarray: # float (H,W,3) in [0,1]
-    "A picture with a heat map laid over it."
+    "A picture with a class activation map laid over it."
     alpha = (.15+.6*heat)[...,None]
     return (1-alpha)*a + alpha*plt.get_cmap('magma')(heat)[...,:3]
 
@@ -55,5 +63,6 @@ def inline(
 )->str: # An img element that holds the picture
     "A figure as HTML."
     buf = io.BytesIO()
-    fig.savefig(buf, dpi=70, format='jpg', pil_kwargs=dict(quality=85)); plt.close(fig)
+    fig.savefig(buf, dpi=70, format='jpg', pil_kwargs=dict(quality=85))
+    plt.close(fig)
     return f'<img alt="{alt}" src="data:image/jpeg;base64,{base64.b64encode(buf.getvalue()).decode()}">'

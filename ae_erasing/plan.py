@@ -1,4 +1,4 @@
-"""Time and memory of a recipe, measured or estimated before it is run.
+"""Time and memory of a recipe, measured or estimated before it is run
 
 Docs: https://ae-erasing.github.io/ae_erasing/plan.html.md"""
 
@@ -13,8 +13,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from .basics import AEError # first: it silences a warning of fastai's
 from fastai.vision.all import default_device
-from .basics import AEError
+from fastcore.basics import patch
 from .recipe import Recipe
 from .cam.networks import cam_model
 from .cam.learner import LOSSES
@@ -25,96 +26,137 @@ from .segmentation.psl import PSLLoss
 from .segmentation.recipe import SegRecipe
 from .paper import BEST
 
+# %% ../nbs/14_plan.ipynb #plan-line
+def _stage_line(what, n, seconds, gb):
+    "A stage in words"
+    cost = 'does not fit' if seconds is None else f'{1/seconds:8.1f} a second {n*seconds/3600:7.2f} h'
+    return f'{what:24} {n:>9,} images {cost}' + (f' {gb:5.1f} GB' if gb else '')
+
 # %% ../nbs/14_plan.ipynb #reproduce-009
 @dataclass(frozen=True)
 class Plan:
-    "How long each stage of an experiment will take on this device, and how much memory."
+    "How long each stage of an experiment will take on a device, and how much memory."
     device:str # Where it was tried
     stages:tuple # (what, images, seconds an image or None if it doesn't fit, GB or None if unknown)
     limit:float # Hours that there are
     @property
     def hours(self): return sum(n*(s or 0) for _,n,s,_ in self.stages)/3600
-    @property
-    def problems(self):
-        "What will not fit, in words"
-        out = [f'{what}: a batch does not fit into the memory of {self.device}; take a smaller bs or size' for what,_,s,_ in self.stages if s is None]
-        if self.hours>self.limit: out.append(f'all of it takes {self.hours:.1f} hours on {self.device}, and there are {self.limit:g}; it carries on when started again, or take fewer images')
-        return out
     def __str__(self):
-        rows = [f'{what:24} {n:>9,} images {"does not fit" if s is None else f"{1/s:8.1f} a second {n*s/3600:7.2f} h"}' + (f' {gb:5.1f} GB' if gb else '') for what,n,s,gb in self.stages]
-        return '\n'.join([*rows, f'{"in all":24} {self.hours:>44.2f} h on {self.device}'])
+        total = f'{"in all":24} {self.hours:>44.2f} h on {self.device}'
+        return '\n'.join([*(_stage_line(*s) for s in self.stages), total])
     __repr__ = __str__
 
-# %% ../nbs/14_plan.ipynb #reproduce-010
-def _device_name(device): return torch.cuda.get_device_name(device) if device.type=='cuda' else 'this CPU'
+# %% ../nbs/14_plan.ipynb #plan-problems-1
+@patch(as_prop=True)
+def problems(self:Plan):
+    "What will not fit, in words"
+    out = [f'{what}: a batch does not fit into the memory of {self.device}; take a smaller bs or size'
+        for what,_,s,_ in self.stages if s is None]
+    if self.hours>self.limit: out.append(f'all of it takes {self.hours:.1f} hours on {self.device}, and there are '
+        f'{self.limit:g}; it resumes when started again, or take fewer images')
+    return out
 
+# %% ../nbs/14_plan.ipynb #plan-seconds-1
+def _wait(device):
+    "Wait until the device has done its work"
+    if device.type=='cuda': torch.cuda.synchronize(device)
+
+def _seconds(run, rounds, device):
+    "Seconds of a call: the mean of `rounds` calls after a first one"
+    run()
+    _wait(device)
+    start = time.perf_counter()
+    for _ in range(rounds): run()
+    _wait(device)
+    return (time.perf_counter()-start)/rounds
+
+# %% ../nbs/14_plan.ipynb #reproduce-010
 def _try(work, bs, device, rounds=3):
-    "Seconds an image, and GB at the peak; None if it does not fit"
+    "Seconds an image, and GB at the peak; None for both if it does not fit"
     gpu = device.type=='cuda'
     n = bs if gpu else min(bs, 2)
-    if gpu: torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats(device)
-    try:
-        run = work(n)
-        for k in range(rounds+1):
-            if k==1:
-                if gpu: torch.cuda.synchronize(device)
-                start = time.perf_counter()
-            run()
-        if gpu: torch.cuda.synchronize(device)
+    if gpu:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    try: seconds = _seconds(work(n), rounds, device)
     except torch.cuda.OutOfMemoryError: return None,None
-    return (time.perf_counter()-start)/rounds/n,torch.cuda.max_memory_allocated(device)/1e9 if gpu else None
+    return seconds/n,torch.cuda.max_memory_allocated(device)/1e9 if gpu else None
 
-def _half(device):
-    if device.type!='cuda': return nullcontext()
-    return torch.autocast('cuda', half_type())
+# %% ../nbs/14_plan.ipynb #plan-device-1
+def _device_name(device): return torch.cuda.get_device_name(device) if device.type=='cuda' else 'this CPU'
 
+def _half(device): return torch.autocast('cuda', half_type()) if device.type=='cuda' else nullcontext()
+
+def _pixels(n, side, device):
+    "A batch of random pixels"
+    x = torch.randn(n, 3, side, side, device=device)
+    return x.contiguous(memory_format=torch.channels_last)
+
+# %% ../nbs/14_plan.ipynb #plan-training
 def _training(model, loss, size, target, device):
     "A function that makes one that trains on a batch of random pixels"
     model = model.to(device, memory_format=torch.channels_last).train()
     opt = torch.optim.SGD(model.parameters(), 1e-6, momentum=.9)
     def work(n):
-        x,y = torch.randn(n, 3, size, size, device=device).contiguous(memory_format=torch.channels_last),target(n)
+        x,y = _pixels(n, size, device),target(n)
         if hasattr(loss, 'images'): loss.images = x
         def step():
             with _half(device): out = model(x)
             loss(tuple(o.float() for o in out) if isinstance(out, tuple) else out.float(), y).backward()
-            opt.step(); opt.zero_grad()
+            opt.step()
+            opt.zero_grad()
         return step
     return work
 
-def _looking(look, side, device):
-    "The same for a function that looks at a batch"
+# %% ../nbs/14_plan.ipynb #plan-looking-1
+def _forward(run, side, device):
+    "A function that makes one that calls `run` on a batch of random pixels"
     def work(n):
-        x = torch.randn(n, 3, side, side, device=device).contiguous(memory_format=torch.channels_last)
+        x = _pixels(n, side, device)
         def step():
-            with torch.no_grad(), _half(device): look(x)
+            with torch.no_grad(), _half(device): run(x)
         return step
     return work
+
+# %% ../nbs/14_plan.ipynb #plan-cam-works-1
+def _cam_works(recipe, n_classes, device):
+    "Work of the classifier by name: a function that makes it for a batch, and the recipe's batch size"
+    cam = cam_model(recipe.arch, n_classes, False, recipe.output_stride)[0]
+    def labels(n): return (torch.arange(n_classes, device=device)<2).float().repeat(n, 1)
+    def mine(x): return class_maps(cam.eval(), x, recipe.scales, recipe.flip)
+    return dict(train=(_training(cam, LOSSES[recipe.loss](), recipe.size, labels, device), recipe.bs),
+        mine=(_forward(mine, recipe.mine_size, device), recipe.bs))
+
+# %% ../nbs/14_plan.ipynb #plan-seg-works-1
+def _seg_works(seg, n_classes, device):
+    "Work of the segmenter, as `_cam_works`"
+    net = seg_model(seg.arch, n_classes, False, seg.output_stride, seg.width)[0]
+    loss = PSLLoss(seg.w_psl, seg.w_cls, seg.v, seg.w_bg, seg.psl_refine_iters, among=seg.among, norm=seg.norm)
+    def masks(n): return torch.randint(0, 3, (n,seg.size,seg.size), device=device)
+    def predict(x): return [net.eval()(x) for _ in range(len(seg.scales)*(1+seg.flip))]
+    return dict(segment=(_training(net, loss, seg.size, masks, device), seg.bs),
+        predict=(_forward(predict, seg.pred_size, device), 1))
 
 # %% ../nbs/14_plan.ipynb #reproduce-011
 def _works(recipe, seg, n_classes, device):
-    "For each kind of work: a function that makes it for a batch, and the recipe's batch"
-    cam = cam_model(recipe.arch, n_classes, False, recipe.output_stride)[0]
-    net = seg_model(seg.arch, n_classes, False, seg.output_stride, seg.width)[0]
-    loss = PSLLoss(seg.w_psl, seg.w_cls, seg.v, seg.w_bg, seg.psl_refine, among=seg.among, norm=seg.norm)
-    def labels(n): return (torch.arange(n_classes, device=device)<2).float().repeat(n, 1)
-    def masks(n): return torch.randint(0, 3, (n,seg.size,seg.size), device=device)
-    def mine(x): return class_maps(cam.eval(), x, recipe.scales, recipe.flip)
-    def predict(x): return [net.eval()(x) for _ in range(len(seg.scales)*(1+seg.flip))]
-    return dict(train=(_training(cam, LOSSES[recipe.loss](), recipe.size, labels, device), recipe.bs), mine=(_looking(mine, recipe.mine_size, device), recipe.bs),
-        segment=(_training(net, loss, seg.size, masks, device), seg.bs), predict=(_looking(predict, seg.side, device), 1))
+    "All kinds of work by name"
+    return {**_cam_works(recipe, n_classes, device), **_seg_works(seg, n_classes, device)}
 
+# %% ../nbs/14_plan.ipynb #plan-stages-1
 def _stages(recipe, seg, n_train, n_valid, also, cost):
     "(what, images, *cost) of each stage"
     more = len(also)
-    steps = recipe.steps+more*(min(recipe.steps, BEST)-1) # step 1 is the same at every threshold
-    nets = recipe.steps+2+more # one a step without PSL, two rounds with it, one for each further threshold
-    return (('training classifiers', steps*recipe.epochs*n_train, *cost['train']), ('mining', (steps+more)*n_train, *cost['mine']),
-        ('training segmenters', nets*seg.epochs*n_train, *cost['segment']), ('predicting', n_train+(nets+1)*n_valid, *cost['predict']))
+    steps = recipe.steps+more*(min(recipe.steps, BEST)-1)
+    nets = recipe.steps+2+more
+    return (('training classifiers', steps*recipe.epochs*n_train, *cost['train']),
+        ('mining', (steps+more)*n_train, *cost['mine']),
+        ('training segmenters', nets*seg.epochs*n_train, *cost['segment']),
+        ('predicting', n_train+(nets+1)*n_valid, *cost['predict']))
 
+# %% ../nbs/14_plan.ipynb #plan-measured-1
 def plan(
-    recipe:Recipe, # Numbers of the loop
-    seg:SegRecipe, # Numbers of the segmenters
+    recipe:Recipe, # Hyperparameters of the loop
+    seg:SegRecipe, # Hyperparameters of the segmenters
     n_train:int, # Images to train on and mine
     n_valid:int, # Images to predict
     n_classes:int=20, # Without background
@@ -127,12 +169,20 @@ def plan(
     cost = {k:_try(work, bs, device) for k,(work,bs) in _works(recipe, seg, n_classes, device).items()}
     return Plan(_device_name(device), _stages(recipe, seg, n_train, n_valid, also, cost), limit)
 
-# %% ../nbs/14_plan.ipynb #reproduce-0122
-GPUS = dict(T4=65e12, A100=312e12, H100=989e12) # Multiplications and additions a second in 16 bits, dense, as NVIDIA states them
+# %% ../nbs/14_plan.ipynb #plan-gpus
+GPUS = dict(T4=65e12, A100=312e12, H100=989e12) # Operations a second in 16 bits, dense, as NVIDIA states them
 
+# %% ../nbs/14_plan.ipynb #plan-counted-1
+def _counted(work, per_second):
+    "Seconds an image by its operations; GB are not known"
+    run = work(2)
+    with FlopCounterMode(display=False) as count: run()
+    return count.get_total_flops()/2/per_second,None
+
+# %% ../nbs/14_plan.ipynb #reproduce-0122
 def estimate(
-    recipe:Recipe, # Numbers of the loop
-    seg:SegRecipe, # Numbers of the segmenters
+    recipe:Recipe, # Hyperparameters of the loop
+    seg:SegRecipe, # Hyperparameters of the segmenters
     n_train:int, # Images to train on and mine
     n_valid:int, # Images to predict
     n_classes:int=20, # Without background
@@ -141,12 +191,8 @@ def estimate(
     also:tuple=(), # Further thresholds, as for `reproduce`
     share:float=.3, # Of the stated speed, how much is reached
 )->Plan: # Shows itself
-    "Reckon from counted operations what the experiment would take on a GPU that isn't here."
+    "Estimate from counted operations what the experiment would take on a GPU that isn't here."
     if gpu not in GPUS: raise AEError(f'gpu {gpu!r}: is unknown; use one of {", ".join(GPUS)}')
-    def seconds(work):
-        run = work(2)
-        with FlopCounterMode(display=False) as count: run()
-        return count.get_total_flops()/2/(GPUS[gpu]*share),None
-    seg_ = replace(seg, psl_refine=0) # which looks at values, and multiplies little
-    cost = {k:seconds(work) for k,(work,_) in _works(recipe, seg_, n_classes, torch.device('meta')).items()}
-    return Plan(f'{gpu} (reckoned)', _stages(recipe, seg, n_train, n_valid, also, cost), limit)
+    works = _works(recipe, replace(seg, psl_refine_iters=0), n_classes, torch.device('meta'))
+    cost = {k:_counted(work, GPUS[gpu]*share) for k,(work,_) in works.items()}
+    return Plan(f'{gpu} (estimated)', _stages(recipe, seg, n_train, n_valid, also, cost), limit)

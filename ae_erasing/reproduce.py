@@ -27,7 +27,8 @@ from .masks.score import count_masks, score_run
 from .segmentation.recipe import SegRecipe, read_seg_recipe
 from .segmentation.segmenter import add_segmenters
 from .segmentation.segment import predict_masks, segment
-from .paper import BEST, CLASSES, class_table, is_voc, loss_table, paper_rows, paper_table, plot_losses, read_losses, verdict
+from .paper import BEST, CLASSES, is_voc, paper_rows, verdict
+from .paper import class_table, loss_table, paper_table, plot_losses, read_losses
 
 # %% ../nbs/15_reproduce.ipynb #reproduce-016
 def _without_psl(mining, name, upto, seg, saliency, kwargs):
@@ -35,94 +36,152 @@ def _without_psl(mining, name, upto, seg, saliency, kwargs):
     folder = mining.out/('masks' if name=='plain' else f'masks_{name}')
     if is_rank0(): write_masks(mining, folder, progress=kwargs['verbose'], saliency=saliency, upto=upto)
     barrier()
-    return segment(mining, name, folder, recipe=seg, w_psl=0, w_cls=0, gate=0, **kwargs)
+    return segment(mining, name, folder, recipe=seg, w_psl=0, w_cls=0, min_confidence=0, **kwargs)
 
+# %% ../nbs/15_reproduce.ipynb #reproduce-segmenters-1
+def _segmenters(mining, seg, saliency, kwargs):
+    "Train a plain segmenter for each number of steps, and PSL in two rounds"
+    last = min(mining.recipe.steps, BEST)
+    for t in range(1, mining.recipe.steps+1):
+        _without_psl(mining, 'plain' if t==last else f'steps-{t}', t, seg, saliency, kwargs)
+    segment(mining, 'psl', recipe=seg, rounds=2, **kwargs)
+
+# %% ../nbs/15_reproduce.ipynb #reproduce-copy
+def _copy_step_1(mining, out):
+    "Copy the first classifier of a run into another one"
+    for name in ('history.csv','model.safetensors'):
+        old,new = mining.out/'step_1'/name,out/'step_1'/name
+        if not new.exists(): atomic_write(new, lambda f: shutil.copyfile(old, f))
+
+# %% ../nbs/15_reproduce.ipynb #reproduce-mine-at
 def _mine_at(threshold, mining, kwargs):
     "Mine once more at another threshold; the first step's classifier is the same"
     out,steps = mining.out/f'threshold_{threshold:g}',min(mining.recipe.steps, BEST)
     recipe = vary(mining.recipe, read_recipe, dict(threshold=threshold, steps=steps))
     if is_rank0():
         open_run(out, mining.data, recipe)
-        for name in ('history.csv','model.safetensors'):
-            new = out/'step_1'/name
-            if not new.exists(): atomic_write(new, lambda f: shutil.copyfile(mining.out/'step_1'/name, f))
+        _copy_step_1(mining, out)
     barrier()
     return erase_loop(mining.data, out, recipe, **kwargs)
 
+# %% ../nbs/15_reproduce.ipynb #reproduce-also-1
+def _at_threshold(threshold, mining, seg, saliency, kwargs):
+    "Folders of validation masks by a plain segmenter at another threshold, by stage"
+    other = _mine_at(threshold, mining, kwargs)
+    net = _without_psl(other, 'plain', len(other.steps), seg, saliency, kwargs)
+    return {k.replace('plain', f'threshold {threshold:g}', 1):f for k,f in net.predictions().items()}
+
+# %% ../nbs/15_reproduce.ipynb #reproduce-labels-1
 def _labels_given(mining, seg, device, verbose):
-    "Masks of the validation images by PSL++ with their true labels: folders by stage"
+    "Folders of validation masks by PSL++ with their true labels, by stage"
     data,net,found = mining.data,mining.out/'segment'/'psl',{}
-    for refine in dict.fromkeys(('no', seg.refine)):
-        stage = 'psl, round 2, labels given' + ('' if refine=='no' else f' + {refine}')
-        found[stage] = net/'labels_given'/('plain' if refine=='no' else refine)
-        predict_masks(net/'round_2'/'model.safetensors', data, data.valid_idxs, seg, found[stage], True, refine, device=device, progress=verbose)
+    for refiner in dict.fromkeys(('no', seg.refiner)):
+        plain = refiner=='no'
+        stage = 'psl, round 2, labels given' + ('' if plain else f' + {refiner}')
+        found[stage] = net/'labels_given'/('plain' if plain else refiner)
+        predict_masks(net/'round_2'/'model.safetensors', data, data.valid_idxs, seg, found[stage], known=True,
+            refiner=refiner, device=device, progress=verbose)
     barrier()
     return found
 
+# %% ../nbs/15_reproduce.ipynb #reproduce-card-1
+def _card(mining, folders, saliency):
+    "The score card of a run, its segmenters, and further folders of validation masks"
+    card,data = add_segmenters(mining, score_run(mining, saliency=saliency)),mining.data
+    for stage,folder in folders.items():
+        used = dict(image_labels='labels given' in stage, crf=stage.endswith(CRFS), refined=stage.endswith('par'))
+        score = scores(count_masks(data, folder, data.valid_idxs))
+        card.add(stage, score, split='valid', threshold=None, chosen=None, **used)
+    return card
+
 # %% ../nbs/15_reproduce.ipynb #reproduce-0161
 def differences(
-    recipe:Recipe, # Numbers of the loop
-    seg:SegRecipe, # Numbers of the segmenters
+    recipe:Recipe, # Hyperparameters of the loop
+    seg:SegRecipe, # Hyperparameters of the segmenters
 )->list: # "arch = resnet50, not vgg16_largefov"; those of the segmenter begin with "segment:"
     "What is not as in `voc2012`, the paper's recipe."
-    def differ(a, b, head): return [f'{head}{k} = {v}, not {b[k]}' for k,v in a.items() if v!=b[k] and k not in ('name','seed')]
-    return [*differ(asdict(recipe), asdict(read_recipe('voc2012')), ''), *differ(asdict(seg), asdict(read_seg_recipe('voc2012')), 'segment: ')]
+    def differ(ours, paper, head):
+        a,b = asdict(ours),asdict(paper)
+        return [f'{head}{k} = {v}, not {b[k]}' for k,v in a.items() if v!=b[k] and k not in ('name','seed')]
+    return [*differ(recipe, read_recipe('voc2012'), ''), *differ(seg, read_seg_recipe('voc2012'), 'segment: ')]
 
+# %% ../nbs/15_reproduce.ipynb #reproduce-about-1
+def _about_data(data):
+    "What a dataset other than VOC changes, in words; '' for VOC"
+    if is_voc(data.vocab): return ''
+    shared = [c for c in data.vocab if c in CLASSES]
+    return (f'The dataset has {len(shared)} of the twenty classes of VOC ({", ".join(shared) or "none"}). '
+        "All means are over these and the background, and so are the paper's where it prints its scores by class. "
+        "The images are not the paper's.")
+
+# %% ../nbs/15_reproduce.ipynb #reproduce-about-2
+def _about(mining, seg, saliency):
+    "A paragraph on the data, the networks and the recipe of a run"
+    data,recipe = mining.data,mining.recipe
+    source = 'saliency maps, as in the paper' if saliency else 'class maps; the paper took it from saliency maps'
+    network = ('' if seg.arch=='vgg16_largefov' else
+        f"The segmenters are DeepLabV3+ on `{seg.arch}`; the paper's is DeepLab-LargeFOV on VGG-16.")
+    other = '; '.join(f'`{o}`' for o in differences(recipe, seg)) or 'none'
+    count = f'{len(data.train_idxs)} training images, {len(data.valid_idxs)} validation images'
+    said = [f'{count}; recipe `{recipe.name}`.',
+        f'Background from {source}.', _about_data(data), network, f'Differences to `voc2012`: {other}.']
+    return ' '.join(filter(None, said))
+
+# %% ../nbs/15_reproduce.ipynb #reproduce-losses-1
+def _about_losses(mining):
+    "The section on the losses of the classifiers: a list of paragraphs"
+    loss = mining.recipe.loss
+    note = f'The paper took the squared loss, this run `{loss}`: their values do not compare.'
+    picture = "![Training losses by epoch, one curve a step; the paper's last values are dashed](losses.png)"
+    table = loss_table(read_losses(mining), loss)
+    return ['## Losses of the classifiers', table, *([] if loss=='squared' else [note]), picture]
+
+# %% ../nbs/15_reproduce.ipynb #reproduce-paper-report-1
 def paper_report(
     mining:MiningRun, # The run
     card:ScoreCard, # Its stages
-    seg:SegRecipe, # Numbers of the segmenters
+    seg:SegRecipe, # Hyperparameters of the segmenters
     saliency:bool=False, # Was the background taken from saliency maps?
 )->str: # Markdown
     "The run beside the paper: verdict, rows, losses, classes, and what differs."
-    data,refined,losses = mining.data,'' if seg.refine=='no' else seg.refine,read_losses(mining)
+    refined = '' if seg.refiner=='no' else seg.refiner
     rows = paper_rows(card, refined, len(mining.steps))
-    shared = [c for c in data.vocab if c in CLASSES]
-    about = [f'{len(data.train_idxs)} training images, {len(data.valid_idxs)} validation images; recipe `{mining.recipe.name}`.',
-        f'Background from {"saliency maps, as in the paper" if saliency else "class maps; the paper took it from saliency maps"}.']
-    if not is_voc(data.vocab): about.append(f'The set has {len(shared)} of the twenty classes of VOC ({", ".join(shared) or "none"}). '
-        'All means are over these and the background, and so are the paper\'s where it prints its scores by class. The images are not the paper\'s.')
-    if seg.arch!='vgg16_largefov': about.append(f'The segmenters are DeepLabV3+ on `{seg.arch}`; the paper\'s is DeepLab-LargeFOV on VGG-16.')
-    about.append('Differences to `voc2012`: ' + ('; '.join(f'`{o}`' for o in differences(mining.recipe, seg)) or 'none') + '.')
-    squared = mining.recipe.loss=='squared'
-    return '\n\n'.join(['# AE-PSL: the paper and this run', verdict(rows), ' '.join(about), '## By step and stage, validation images',
-        f"The paper's figures are with a dense CRF{'; differences are taken with ours' if refined else ', these without'}.", paper_table(rows, refined),
-        '## Losses of the classifiers', loss_table(losses, mining.recipe.loss), *([] if squared else [f'The paper took the squared loss, this run `{mining.recipe.loss}`: their values do not compare.']),
-        '![Training losses by epoch, one curve a step; the paper\'s last values are dashed](losses.png)',
-        '## By class', class_table(card), *([f'With {refined}:', class_table(card, refined)] if refined else [])]) + '\n'
+    which = 'differences are taken with ours' if refined else 'these without'
+    classes = [class_table(card), *([f'With {refined}:', class_table(card, refined)] if refined else [])]
+    parts = ['# AE-PSL: the paper and this run', verdict(rows), _about(mining, seg, saliency),
+        '## By step and stage, validation images', f"The paper's figures are with a dense CRF; {which}.",
+        paper_table(rows, refined), *_about_losses(mining), '## By class', *classes]
+    return '\n\n'.join(parts) + '\n'
+
+# %% ../nbs/15_reproduce.ipynb #reproduce-write-1
+def _write_report(mining, card, seg, saliency):
+    "Write card, picture and report into the run"
+    card.save(mining.out)
+    fig = plot_losses(read_losses(mining), mining.recipe.loss)
+    fig.savefig(mining.out/'losses.png', dpi=80)
+    plt.close(fig)
+    (mining.out/'paper.md').write_text(paper_report(mining, card, seg, saliency), encoding='utf-8')
 
 # %% ../nbs/15_reproduce.ipynb #reproduce-0162
 def reproduce(
     data:ImageLabels, # VOC 2012 with SBD
     out:str|Path, # Folder of the run; one that is there resumes
-    recipe:Recipe, # Numbers of the loop
-    seg:SegRecipe, # Numbers of the segmenters
-    saliency:str|Path=None, # Folder of saliency maps to take the background from, as the paper did; None takes the class maps
+    recipe:Recipe, # Hyperparameters of the loop
+    seg:SegRecipe, # Hyperparameters of the segmenters
+    saliency:str|Path=None, # Folder of saliency maps for the background, as in the paper; None takes the class maps
     device=None, # None is fastai's default: a GPU if there is one
     verbose:bool=True, # Say what happens
-    also:tuple=(.2,), # Further thresholds to mine with, each for a row without PSL; .2 is the paper's "top 20 %"
+    also:tuple=(.2,), # Further thresholds, each for a row without PSL; .2 is the paper's "top 20 %"
     **kwargs, # Passed to `erase_loop` and `segment`: `cache`
-)->ScoreCard|None: # Of all stages; `paper.md` in `out` has the tables beside the paper's. None in all but the first of several processes
-    "AE-PSL from images to scores."
+)->ScoreCard|None: # Of all stages; None in all but the first of several processes
+    "AE-PSL from images to scores; `paper.md` in `out` has the tables beside the paper's."
     common = dict(kwargs, device=device, verbose=verbose)
     mining = erase_loop(data, out, recipe, **common)
     if common.get('cache', True) is True: common['cache'] = mining.out/'cache'
-    last = min(recipe.steps, BEST)
-    for t in range(1, recipe.steps+1): _without_psl(mining, 'plain' if t==last else f'steps-{t}', t, seg, saliency, common)
-    segment(mining, 'psl', recipe=seg, rounds=2, **common)
+    _segmenters(mining, seg, saliency, common)
     folders = _labels_given(mining, seg, device, verbose)
-    for th in also:
-        other = _mine_at(th, mining, common)
-        net = _without_psl(other, 'plain', last, seg, saliency, common)
-        folders |= {k.replace('plain', f'threshold {th:g}', 1):f for k,f in net.predictions().items()}
+    for th in also: folders |= _at_threshold(th, mining, seg, saliency, common)
     if not is_rank0(): return None
-    card = add_segmenters(mining, score_run(mining, saliency=saliency is not None))
-    for stage,folder in folders.items():
-        used = dict(image_labels='labels given' in stage, crf=stage.endswith(CRFS), refined=stage.endswith('par'))
-        card.add(stage, scores(count_masks(data, folder, data.valid_idxs)), split='valid', threshold=None, chosen=None, **used)
-    card.save(out)
-    fig = plot_losses(read_losses(mining), recipe.loss)
-    fig.savefig(mining.out/'losses.png', dpi=80)
-    plt.close(fig)
-    (mining.out/'paper.md').write_text(paper_report(mining, card, seg, saliency is not None), encoding='utf-8')
+    card = _card(mining, folders, saliency is not None)
+    _write_report(mining, card, seg, saliency is not None)
     return card

@@ -14,101 +14,146 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 import numpy as np, torch
-from fastai.vision.all import Adam, Callback, Learner, ParamScheduler, SGD, store_attr
-from .basics import AEError, atomic_write, teller
+from .basics import AEError, atomic_write, progress_function
 from .data.labels import ImageLabels
 from .distributed import on_all_ranks
+from fastai.vision.all import Adam, Callback, Learner, ParamScheduler, SGD, store_attr
+from fastcore.basics import patch
 
 # %% ../nbs/07_training.ipynb #training-005
 def optimizer(
-    recipe, # With optimizer and mom
+    recipe, # With `optimizer` ("adam" or "sgd") and `mom`
 )->Callable: # What fastai calls an `opt_func`
     "Adam, or SGD with momentum and with weight decay in the gradient, as Caffe has it."
-    return partial(Adam, mom=recipe.mom) if recipe.optimizer=='adam' else partial(SGD, mom=recipe.mom, decouple_wd=False)
+    if recipe.optimizer=='adam': return partial(Adam, mom=recipe.mom)
+    return partial(SGD, mom=recipe.mom, decouple_wd=False)
 
+# %% ../nbs/07_training.ipynb #training-schedule
 def step_schedule(
-    recipe, # With lr, head_lr, epochs and lr_drops
+    recipe, # With `lr`, `head_lr`, `epochs` and `lr_drops`
 )->ParamScheduler: # fastai's callback
     "Learning rates that are divided by 10 after each of the epochs `lr_drops`."
     lrs = np.array([recipe.lr, recipe.head_lr])
     def rate(pct): return lrs*.1**sum(pct*recipe.epochs+1e-6>=d for d in recipe.lr_drops)
     return ParamScheduler(dict(lr=rate))
 
-# %% ../nbs/07_training.ipynb #training-010
+# %% ../nbs/07_training.ipynb #training-half
 def half_type()->torch.dtype: # bfloat16, or float16 where the GPU lacks it
     "The 16 bits that networks are trained in on this machine's GPU."
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
+# %% ../nbs/07_training.ipynb #training-010
 def half_precision(
     learn:Learner, # Any
 )->Learner: # The same
-    "On a GPU, compute in 16 bits where that is safe: bfloat16 if the GPU has it, float16 with scaled gradients if not."
-    if not str(learn.dls.device).startswith('cuda') or hasattr(learn, 'mixed_precision'): return learn # two would leave autocast on
+    "On a GPU, compute in 16 bits where that is safe."
+    if not str(learn.dls.device).startswith('cuda') or hasattr(learn, 'mixed_precision'): return learn
     return learn.to_bf16() if half_type()==torch.bfloat16 else learn.to_fp16()
 
-# %% ../nbs/07_training.ipynb #training-012
-COMPILE_AFTER = dict(training=1200, mining=600) # Seconds of such work, with one shape of batch, from which on compiling pays
+# %% ../nbs/07_training.ipynb #training-compile-after
+COMPILE_AFTER = dict(training=1200, mining=600) # Seconds of work with one shape of batch from which on compiling pays
 
-def warn_not_compiled(net, e):
+def warn_not_compiled(
+    net:torch.nn.Module, # What was to be compiled
+    e:Exception, # Why it wasn't
+):
+    "Say that a network works on without being compiled, and why."
     why = f'{type(e).__name__}: {e}'.strip().splitlines()[0]
     warnings.warn(f'compile: PyTorch cannot compile {type(net).__name__} here ({why}); the work goes on without')
 
+# %% ../nbs/07_training.ipynb #training-012
 class Compile(Callback):
-    "Have PyTorch compile the body of the model in the midst of its training, once enough of that is left, and keep to it if it is faster."
+    "Compile the body of the model during training, once enough of that is left, and keep to it if it is faster."
     order,skip,seen = 70,2,8 # Batches to warm up with, and to judge by
     def __init__(self,
         least:float=None, # Seconds of training that must be left; None is `COMPILE_AFTER`
     ): store_attr()
     def before_fit(self):
-        self.net,self.left,self.secs,self.plain,self.judged = getattr(self.model, 'module', self.model).body,self.n_epoch*len(self.dls.train),[],None,False
-    def _now(self):
-        if str(self.dls.device).startswith('cuda'): torch.cuda.synchronize()
-        return time.time()
-    def before_batch(self):
-        if self.training and not self.judged: self.begun = self._now()
-    def after_batch(self):
-        if not self.training or self.judged: return
-        self.secs.append(self._now()-self.begun)
-        self.left -= 1
-        if len(self.secs)<self.skip+self.seen: return
-        typical,self.secs = float(np.median(self.secs[self.skip:])),[]
-        if self.plain is None and typical*self.left>(COMPILE_AFTER['training'] if self.least is None else self.least): self.plain = typical; self.start()
-        else:
-            self.judged = True
-            if self.plain is not None and typical>=self.plain: self.stop()
-    def start(self):
-        "Compile with the next batch; what fails is done as before. Validation goes as before in any case, with its other shapes"
-        torch.compiler.reset()
-        body,plain = self.net,self.net.forward
-        fast = torch.compile(plain, dynamic=False)
-        def forward(x):
-            if not body.training: return plain(x)
-            try: return fast(x)
-            except Exception as e: # of the compiler's many parts; an error of the network itself comes again in the next line
-                self.judged = True; self.stop(); warn_not_compiled(body, e)
-                return plain(x)
-        body.forward = forward
-    def stop(self): self.net.__dict__.pop('forward', None)
+        self.net = getattr(self.model, 'module', self.model).body
+        self.left = self.n_epoch*len(self.dls.train)
+        self.secs,self.plain,self.judged = [],None,False
     def after_fit(self): self.stop()
+
+# %% ../nbs/07_training.ipynb #training-now
+@patch
+def _now(self:Compile):
+    if str(self.dls.device).startswith('cuda'): torch.cuda.synchronize()
+    return time.time()
+
+# %% ../nbs/07_training.ipynb #training-batch
+@patch
+def before_batch(self:Compile):
+    if self.training and not self.judged: self.begun = self._now()
+
+@patch
+def after_batch(self:Compile):
+    if not self.training or self.judged: return
+    self.secs.append(self._now()-self.begun)
+    self.left -= 1
+    if len(self.secs)<self.skip+self.seen: return
+    typical = float(np.median(self.secs[self.skip:]))
+    self.secs = []
+    self._judge(typical)
+
+# %% ../nbs/07_training.ipynb #training-judge
+@patch
+def _judge(self:Compile, typical):
+    "Decide by the seconds that a batch took"
+    least = COMPILE_AFTER['training'] if self.least is None else self.least
+    if self.plain is None and typical*self.left>least:
+        self.plain = typical
+        self.start()
+    else:
+        self.judged = True
+        if self.plain is not None and typical>=self.plain: self.stop()
+
+# %% ../nbs/07_training.ipynb #training-start
+@patch
+def start(self:Compile):
+    "Compile with the next batch; what fails is done as before."
+    torch.compiler.reset()
+    body,eager = self.net,self.net.forward
+    fast = torch.compile(eager, dynamic=False)
+    def forward(x):
+        if not body.training: return eager(x)
+        try: return fast(x)
+        except Exception as e:
+            self.judged = True
+            self.stop()
+            warn_not_compiled(body, e)
+            return eager(x)
+    body.forward = forward
+
+@patch
+def stop(self:Compile):
+    "Give the body its own `forward` back."
+    self.net.__dict__.pop('forward', None)
 
 # %% ../nbs/07_training.ipynb #training-014
 class LineBar(Callback):
-    "A bar without fastai's table, for scripts"
+    "Progress without fastai's table: a bar, or a line an epoch in a log."
     order = 62
-    def __init__(self, head, every=20, progress=True): self.head,self.every,self.tell = head,every,teller(progress)
-    def before_fit(self): self.n,self.k = self.n_epoch*len(self.dls.train),0
+    def __init__(self,
+        head:str, # What stands before the bar
+        every:int=20, # Batches between two updates
+        progress:bool|Callable=True, # False shows nothing; a function is called in place of the bar
+    ): self.head,self.every,self.progress = head,every,progress
+    def before_fit(self):
+        self.n,self.k = self.n_epoch*len(self.dls.train),0
+        self.show = progress_function(self.progress, parts=self.n_epoch)
     def after_batch(self):
         if not self.training: return
         self.k += 1
-        if self.k%self.every==0 or self.k==self.n: self.tell(self.head, self.k, self.n, f'loss {self.learn.smooth_loss.item():.3f}')
+        if self.k%self.every and self.k!=self.n: return
+        self.show(self.head, self.k, self.n, f'loss {self.learn.smooth_loss.item():.3f}')
 
 # %% ../nbs/07_training.ipynb #training-015
 def fit(
-    learn:Learner, # Of two groups of parameters, body and head
-    recipe, # With epochs, lr, head_lr, schedule and lr_drops
+    learn:Learner, # Of two groups of parameters, backbone and head
+    recipe, # With `epochs`, `lr`, `head_lr`, `schedule` and `lr_drops`
     what:str, # What is trained, for the error
 )->Learner: # Trained
-    "Train all of a learner by the numbers of a recipe."
+    "Train all of a learner by the hyperparameters of a recipe."
     learn.unfreeze()
     lrs = np.array([recipe.lr, recipe.head_lr])
     half_precision(learn)
@@ -116,7 +161,8 @@ def fit(
         if recipe.schedule=='one_cycle': learn.fit_one_cycle(recipe.epochs, lrs)
         else: learn.fit(recipe.epochs, lrs, cbs=step_schedule(recipe))
     loss = float(learn.recorder.values[-1][0])
-    if not np.isfinite(loss): raise AEError(f'{what}: the loss has become {loss}; lower lr and head_lr, then start again')
+    if not np.isfinite(loss):
+        raise AEError(f'{what}: the loss has become {loss}; lower lr and head_lr, then start again')
     return learn
 
 # %% ../nbs/07_training.ipynb #training-017
@@ -125,16 +171,16 @@ def save_history(
     path:Path, # A .csv
 ):
     "Keep losses and metrics by epoch as CSV."
-    names = ['epoch', *learn.recorder.metric_names[1:-1]]
+    def number(v): return '' if v is None else f'{v:.6g}'
+    rows = [[e, *map(number, row)] for e,row in enumerate(learn.recorder.values)]
     def table(f):
         with open(f, 'w', newline='') as h:
-            w = csv.writer(h); w.writerow(names)
-            w.writerows([[e, *(f'{v:.6g}' if v is not None else '' for v in row)] for e,row in enumerate(learn.recorder.values)])
+            csv.writer(h).writerows([['epoch', *learn.recorder.metric_names[1:-1]], *rows])
     atomic_write(path, table)
 
 # %% ../nbs/07_training.ipynb #training-019
 def mean_colour(
-    data:ImageLabels, # The set
+    data:ImageLabels, # The dataset
     n:int=200, # Images to take it from, evenly spread over the training images
 )->tuple: # (r,g,b) in [0,1]
     "The mean pixel of the training images."

@@ -55,7 +55,7 @@ def made_up(recipe, n, folder):
     model,stats = cam_model(recipe.arch, CLASSES, False, recipe.output_stride)
     meta = dict(arch=recipe.arch, n_out=str(CLASSES), output_stride=str(recipe.output_stride), stats=json.dumps(stats or ([.5]*3, [.5]*3)), vocab=json.dumps(data.vocab))
     for t in range(1, STEPS+1):
-        for i in range(n): keep_mined(regions, recipe, i, t, field(rng, LABELS, small), field(rng, LABELS, large) if recipe.refine else None, np.full(LABELS, .9), size)
+        for i in range(n): keep_mined(regions, recipe, i, t, field(rng, LABELS, small), field(rng, LABELS, large) if recipe.refine_iters else None, np.full(LABELS, .9), size)
         save_file({k:v.contiguous() for k,v in model.state_dict().items()}, folder/f'run/step_{t}/model.safetensors', metadata=dict(model=json.dumps(meta)))
         run['steps'][str(t)] = dict(loss=.1, confidence=.9, mined=.1, area=.1, seconds=1.)
     (folder/'run/run.json').write_text(json.dumps(run))

@@ -91,7 +91,7 @@ def check(todo, model, x, labels, atol):
 
 def run_arch(arch, args, tmp):
     "Images a second and ratios, by name"
-    recipe = read_recipe('photos', arch=arch, pretrained='no', mine_size=args.size, scales='1', flip='no', refine=0, bs=4 if args.quick else None)
+    recipe = read_recipe('photos', arch=arch, pretrained='no', mine_size=args.size, scales='1', flip='no', refine_iters=0, bs=4 if args.quick else None)
     torch.manual_seed(0)
     model = cam_model(arch, CLASSES, False, recipe.mine_stride)[0].eval().to(args.device, memory_format=torch.channels_last)
     nn.init.normal_(model.head.weight, std=.05)

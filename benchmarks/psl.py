@@ -13,24 +13,24 @@ from pathlib import Path
 import numpy as np
 from quality import HERE, machine
 
-PAPER = dict(v='score', w_bg=1, psl_refine=0, norm='image')
+PAPER = dict(v='score', w_bg=1, psl_refine_iters=0, norm='image')
 TARGET = {
     'the paper\'s S_hat: all classes, weighed by scores': dict(**PAPER, among='all'),
     'the image\'s labels, weighed by scores': dict(**PAPER, among='labels'),
     'the recipe: peak of each label, along colours': {}}
 CHOICES = {
     'no PSL': dict(w_psl=0),
-    'the paper\'s, among the labels: v is the score': dict(v='score', psl_refine=0),
-    'v is the label': dict(v='label', psl_refine=0),
-    'v is the peak': dict(v='peak', psl_refine=0),
+    'the paper\'s, among the labels: v is the score': dict(v='score', psl_refine_iters=0),
+    'v is the label': dict(v='label', psl_refine_iters=0),
+    'v is the peak': dict(v='peak', psl_refine_iters=0),
     'the recipe: peak, along colours': {},
     'the recipe, v is the score': dict(v='score'),
     'the recipe without a warm-up': dict(warm_up=0),
     'the recipe, warm-up to the end': dict(warm_up=1),
-    'the recipe without a classification term': dict(w_cls=0, gate=0),
+    'the recipe without a classification term': dict(w_cls=0, min_confidence=0),
     'the recipe, classification term x 5': dict(w_cls=5),
     'unsure taken for background, no PSL': dict(w_psl=0, masks='masks_hard'),
-    'unsure taken for background, the paper\'s': dict(v='score', psl_refine=0, masks='masks_hard'),
+    'unsure taken for background, the paper\'s': dict(v='score', psl_refine_iters=0, masks='masks_hard'),
     'unsure taken for background, the recipe': dict(masks='masks_hard'),
     'no PSL, twice the epochs': dict(w_psl=0, times=2),
     'the recipe, twice the epochs': dict(times=2)}
@@ -111,7 +111,7 @@ def main():
     text = f'''# {"The target of PSL" if args.only=="target" else "Choices of PSL"}: {name.removeprefix("target-")}
 
 {len(data.train_idxs)} training images, of whose pixels {share["unsure"]:.0%} are unsure, and {len(data.valid_idxs)} validation images; {seeds}.
-The recipe `{mining.recipe.name}`: epochs {base.epochs}, w_psl {base.w_psl}, w_cls {base.w_cls}, v {base.v}, psl_refine {base.psl_refine}, w_bg {base.w_bg}, warm_up {base.warm_up}. Each row changes what it says and nothing else.
+The recipe `{mining.recipe.name}`: epochs {base.epochs}, w_psl {base.w_psl}, w_cls {base.w_cls}, v {base.v}, psl_refine_iters {base.psl_refine_iters}, w_bg {base.w_bg}, warm_up {base.warm_up}. Each row changes what it says and nothing else.
 
 | choice | mIoU | precision | recall | mIoU + par |
 |---|---|---|---|---|

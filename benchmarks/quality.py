@@ -88,7 +88,7 @@ def train_segmenters(mining, seed, over):
     out = mining.out
     single_masks(mining, out/'masks_cam')
     todo = dict(cam=dict(masks=out/'masks_cam'), plain=dict(w_psl=0), psl=dict(rounds=2), supervised=dict(supervised=True, w_psl=0))
-    if mining.recipe.refine:
+    if mining.recipe.refine_iters:
         write_masks(mining, out/'masks_step1', upto=1, progress=False)
         todo['step1'] = dict(masks=out/'masks_step1')
     for name,what in todo.items():
@@ -103,7 +103,7 @@ def add_refined_masks(mining, card, truth):
     from ae_erasing.masks.pseudo import write_masks
     for how in ('par', *(('crf',) if find_spec('pydensecrf') else ())):
         folder = mining.out/f'masks_{how}'
-        write_masks(mining, folder, progress=False, refine=how)
+        write_masks(mining, folder, progress=False, refiner=how)
         card.add(f'pseudo masks + {how}', scores(count_masks(mining.data, folder, mining.data.train_idxs, truth)), refined=True, crf=how=='crf')
 
 def run_seed(args, seed):
@@ -123,7 +123,7 @@ def run_seed(args, seed):
     share = write_masks(mining, progress=False)['share']
     truth = truth_folder(args.truth, mining) if args.truth else None
     card = score_run(mining, truth)
-    same_recall(card, cam_sweep(mining, truth), recipe.refine>0)
+    same_recall(card, cam_sweep(mining, truth), recipe.refine_iters>0)
     add_refined_masks(mining, card, truth or data.truth)
     if not args.no_segment:
         from ae_erasing.segmentation.segmenter import add_segmenters
@@ -161,8 +161,8 @@ def main():
     seg = read_seg_recipe(recipe.name, **dict(o.split('=', 1) for o in args.seg_set))
     command = 'python benchmarks/quality.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
     segmenters = '' if args.no_segment else f'''
-The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({", ".join(f"{k} {v}" for k,v in vars(seg).items() if k in ("size","side","epochs","w_psl","w_cls","v","psl_refine","warm_up","gate","flip"))}), which predicted {len(data.valid_idxs)} validation images without a label.
-What each learnt from: {"; ".join(f"*{k}*, {v}" for k,v in SEGMENTERS.items() if k!="step1" or recipe.refine)}. *+ par* are the same predictions with borders refined along colours.
+The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({", ".join(f"{k} {v}" for k,v in vars(seg).items() if k in ("size","pred_size","epochs","w_psl","w_cls","v","psl_refine_iters","warm_up","min_confidence","flip"))}), which predicted {len(data.valid_idxs)} validation images without a label.
+What each learnt from: {"; ".join(f"*{k}*, {v}" for k,v in SEGMENTERS.items() if k!="step1" or recipe.refine_iters)}. *+ par* are the same predictions with borders refined along colours.
 
 {table([s for _,s,_ in done], 'valid')}
 '''
@@ -170,7 +170,7 @@ What each learnt from: {"; ".join(f"*{k}*, {v}" for k,v in SEGMENTERS.items() if
 
 {len(data.train_idxs)} training images, {len(data.vocab)} classes, recipe `{recipe.name}`, seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
 mIoU over the classes that occur, background among them; precision and recall are means over the object classes.
-Image labels were used, as they are in training; no saliency, no CRF.{" Regions and pseudo masks were cut from refined maps (`cam.refine`)." if recipe.refine else ""} *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
+Image labels were used, as they are in training; no saliency, no CRF.{" Regions and pseudo masks were cut from refined maps (`cam.refine`)." if recipe.refine_iters else ""} *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
 
 {table([s for _,s,_ in done], 'train')}
 {segmenters}

@@ -77,7 +77,7 @@ def learners(args, tmp):
     data = cache_images(data, tmp/'cache')
     sgd = lambda ps, **k: OptimWrapper(ps, torch.optim.SGD, **k)
     cam = cam_learner(data.dls(size=r.size, bs=r.bs, min_scale=r.min_scale, device=args.device, crop=r.crop), r.arch, pretrained=False, loss_func=r.loss, output_stride=r.output_stride, opt_func=sgd, cbs=[Erasing((.5,.5,.5))])
-    loss = PSLLoss(s.w_psl, s.w_cls, s.v, s.w_bg, s.psl_refine, among=s.among, norm=s.norm)
+    loss = PSLLoss(s.w_psl, s.w_cls, s.v, s.w_bg, s.psl_refine_iters, among=s.among, norm=s.norm)
     dls = mask_dls(data, Blobs(), None, s.size, s.bs, s.min_scale, device=args.device, crop=s.crop)
     seg = psl_learner(dls, s.arch, pretrained=False, loss_func=loss, output_stride=s.output_stride, width=s.width, opt_func=sgd, warm_up=s.warm_up)
     for l in (cam,seg): l.dls.loaders = [l.dls.train, []]

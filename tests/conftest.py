@@ -5,6 +5,7 @@ from pathlib import Path
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')  # before torch: threads that wait for each other make small models many times slower
 os.environ.setdefault('MPLBACKEND', 'agg')
+os.environ.setdefault('TQDM_DISABLE', '1')
 
 import pytest
 from browser import browser, lab # chkstyle: ignore

@@ -1,10 +1,9 @@
-"Learned affinity: pairs, walk, threshold, and masks of a run"
+"Learned affinity: pairs, walk, and masks of a run."
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 
 from ae_erasing.masks.affinity import UNSURE, affinity_loss, feature_levels, pair_affinity, pair_labels, pair_offsets, random_walk
 from ae_erasing.masks.affinity_stage import affinity_masks, sure_pixels, train_head
-from ae_erasing.masks.thresholds import otsu
 from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop
 from ae_erasing.data.creatures import creatures
@@ -64,19 +63,6 @@ def test_the_loss_is_least_for_what_the_labels_say():
     right = torch.where(kinds[2], 0., 1.)
     assert affinity_loss(right, kinds)<1e-4<affinity_loss(1-right, kinds)
 
-@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=60))
-def test_otsu_is_in_range(values): assert 0<otsu(np.array(values))<=1
-
-def test_otsu_as_by_brute_force():
-    v = np.random.default_rng(3).beta(.5, 2, 4000)
-    t = otsu(v, 50)
-    q = (np.minimum((v*50).astype(int), 49)+.5)/50 # centres of the cells
-    def between(s): return 0 if not 0<(q<s).sum()<len(q) else (q<s).mean()*(q>=s).mean()*(q[q<s].mean()-q[q>=s].mean())**2
-    assert np.isclose(between(t), max(between(s) for s in np.arange(1, 50)/50))
-
-def test_otsu_of_nothing_is_refused():
-    with pytest.raises(AEError, match='no values'): otsu(np.array([]))
-
 def test_sure_pixels_without_labels_are_background(): assert (sure_pixels(torch.zeros(0,3,4), (), .2, .5)==0).all()
 
 @pytest.mark.parametrize('arch', ('small_resnet','resnet10t','tf_efficientnet_lite0','vgg16_largefov'))
@@ -102,7 +88,8 @@ def test_a_head_learns_where_the_boundary_is():
 @pytest.fixture(scope='module')
 def mining(tmp_path_factory):
     data = creatures(n=24, n_valid=0, size=48)
-    return erase_loop(data, tmp_path_factory.mktemp('runs')/'run', steps=2, epochs=2, size=48, mine_size=48, scales=1, flip=False, verbose=False)
+    out = tmp_path_factory.mktemp('runs')/'run'
+    return erase_loop(data, out, steps=2, epochs=2, size=48, mine_size=48, scales=1, flip=False, verbose=False)
 
 def test_masks_of_a_run(mining):
     data = mining.data

@@ -1,15 +1,12 @@
-"The drawn data set: the same everywhere, true masks, and nothing but the animals themselves to tell the species by."
-import hashlib, os, pickle, re, subprocess, sys
-from pathlib import Path
-import numpy as np
-import pytest
+"The drawn dataset: the same everywhere, exact masks, and nothing but the animals themselves to tell the species by."
+import hashlib, os, pickle, re, subprocess, sys, time
+import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from ae_erasing import creatures as C
-from ae_erasing.basics import AEError
-from ae_erasing.data.drawing import SPECIES
-from ae_erasing.data.creatures import VALID_FROM, creature_image, creature_parts, creatures, draw, scene
 
-ROOT = Path(__file__).resolve().parent.parent
+from ae_erasing.basics import AEError
+from ae_erasing.data.drawing import SPECIES, Canvas, draw_creature
+from ae_erasing.data.creatures import VALID_FROM, creature_image, creature_parts, creatures, draw, scene
+from conftest import ROOT
 
 def digest(*arrays): return hashlib.sha256(b''.join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()[:16]
 def whole(items, size, **kwargs): return digest(*(a for i in items for a in draw(i, size, **kwargs)))
@@ -18,7 +15,7 @@ PINNED = {96:'384d0f505421fb3d', 128:'a3db1afb3499c3a5', 200:'de9f771ba0ffe380',
 
 @pytest.mark.parametrize('size', PINNED)
 def test_pinned_bytes(size):
-    "Image, mask and parts of a few pictures, to the byte: a change here is another data set"
+    "Image, mask and parts of a few pictures, to the byte: a change here is another dataset"
     assert whole((0,1,7,VALID_FROM), size, seed=3, max_objects=3) == PINNED[size]
 
 def test_pinned_labels():
@@ -29,19 +26,25 @@ def test_order_and_process_do_not_matter():
     items = [5,1,900,VALID_FROM+3]
     one = {i: whole([i], 64) for i in items}
     assert one == {i: whole([i], 64) for i in reversed(items)}
-    code = f'from ae_erasing.creatures import draw\nimport hashlib\nfor i in {items[::-1]}: print(i, hashlib.sha256(b"".join(a.tobytes() for a in draw(i, 64))).hexdigest()[:16])'
+    code = f'''import hashlib
+from ae_erasing.data.creatures import draw
+for i in {items[::-1]}: print(i, hashlib.sha256(b"".join(a.tobytes() for a in draw(i, 64))).hexdigest()[:16])'''
     env = dict(os.environ, PYTHONHASHSEED='77', PYTHONPATH=str(ROOT))
     out = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], env=env, capture_output=True, text=True, check=True).stdout
     assert {int(l.split()[0]):l.split()[1] for l in out.splitlines()} == one
 
-def test_only_exact_arithmetic():
+EXACT = set('''abs arange array ascontiguousarray count_nonzero floor intp maximum minimum ndarray random sqrt uint8 uint64 zeros
+    PCG64 SeedSequence'''.split())
+
+@pytest.mark.parametrize('module', ('drawing','creatures'))
+def test_only_exact_arithmetic(module):
     "What IEEE 754 doesn't fix to the last bit, or NumPy doesn't promise to keep, has no place in the module"
-    src = Path(C.__file__).read_text()
+    src = (ROOT/f'ae_erasing/data/{module}.py').read_text()
     used = set(re.findall(r'\bnp\.(?:random\.)?(\w+)', src))
-    allowed = set('abs arange array ascontiguousarray count_nonzero floor intp maximum minimum ndarray random sqrt uint8 uint64 zeros PCG64 SeedSequence'.split())
-    assert used <= allowed, used-allowed
+    assert used and used <= EXACT, used-EXACT
     used = {n for line in re.findall(r'^from math import (.+)', src, re.M) for n in line.split(', ')}
-    assert used <= {'floor','sqrt'} and not re.search(r'\.(sum|mean|dot|std)\(|@|\bsum\(|\bpow\(', re.sub(r'"[^"]*"|#.*', '', src))
+    code = re.sub(r'"[^"]*"|#.*|^@patch.*', '', src, flags=re.M)
+    assert used and used <= {'floor','sqrt'} and not re.search(r'\.(sum|mean|dot|std)\(|@|\bsum\(|\bpow\(', code)
 
 def test_seeds_and_items_differ():
     seen = [whole([i], 48, seed=s) for s in range(3) for i in range(20)]
@@ -55,7 +58,7 @@ def test_sizes(size):
 
 @given(item=st.integers(0, 2*VALID_FROM), seed=st.integers(0, 2**32-1), max_objects=st.integers(1, 3))
 @settings(max_examples=40, deadline=None)
-def test_masks_are_true(item, seed, max_objects):
+def test_masks_are_exact(item, seed, max_objects):
     cs = scene(item, seed, max_objects)
     assert 1 <= len(cs) <= max_objects
     d = draw(item, 96, seed, max_objects, image=False)
@@ -69,16 +72,16 @@ def test_everyone_named_is_seen():
         cs = scene(i, 0, 3)
         alone = []
         for c in cs:
-            cv = C.Canvas(64)
-            C.draw_creature(cv, c._replace(x=.25+c.x/2, y=.25+c.y/2, scale=c.scale/2))
+            cv = Canvas(64)
+            draw_creature(cv, c._replace(x=.25+c.x/2, y=.25+c.y/2, scale=c.scale/2))
             alone.append(cv.part)
-        cv = C.Canvas(128)
+        cv = Canvas(128)
         owner = np.zeros((128,128), int)
         for n,c in enumerate(cs):
-            one = C.Canvas(128)
-            C.draw_creature(one, c)
+            one = Canvas(128)
+            draw_creature(one, c)
             owner[one.mask>0] = n+1
-            C.draw_creature(cv, c)
+            draw_creature(cv, c)
         for n,p in enumerate(alone):
             for part in (1,2):
                 share = ((owner==n+1)&(cv.part==part)).sum()/(16*(p==part).sum())
@@ -125,7 +128,7 @@ def test_heads_are_small_and_bodies_large():
     assert .2 < np.mean(shares) < .25 and np.quantile(shares, .05) > .15 and np.quantile(shares, .95) < .3
     assert np.quantile(areas, .05) > .1 and np.quantile(areas, .95) < .3
 
-def test_record():
+def test_the_dataset():
     data = creatures(20, 10, size=64, seed=5, max_objects=3)
     assert len(data) == 30 and data.vocab == SPECIES and len(SPECIES) == 8
     assert [i for i,t in enumerate(data.train) if not t] == list(range(20,30))
@@ -147,13 +150,14 @@ def test_pickles():
     assert all(other.image(i).tobytes() == data.image(i).tobytes() for i in range(8))
     assert (other.truth(7) == data.truth(7)).all()
 
-@pytest.mark.parametrize('bad', [dict(n=0), dict(n_valid=-1), dict(size=8), dict(size=96.), dict(seed=-1), dict(max_objects=4), dict(max_objects='2')])
+BAD = dict(n=0),dict(n_valid=-1),dict(size=8),dict(size=96.),dict(seed=-1),dict(max_objects=4),dict(max_objects='2')
+
+@pytest.mark.parametrize('bad', BAD, ids=str)
 def test_bad_arguments(bad):
     with pytest.raises(AEError, match=next(iter(bad))): creatures(**bad)
 
 def test_fast():
     "A ceiling that only a blunder would break: it takes about 3 ms a picture of 128 pixels"
-    import time
     draw(0)
     times = []
     for i in range(20):

@@ -1,20 +1,22 @@
-"Two processes come to what one does, and any number carries on what another began."
+"Two processes come to what one does, and any number of them resumes what another began."
 import json, os, signal, subprocess, sys
 from pathlib import Path
 import numpy as np, pytest
 from hypothesis import given, strategies as st
 
+from ae_erasing import distributed
 from ae_erasing.basics import AEError
 from ae_erasing.mining.run import open_mining
-from ae_erasing.distributed import *
+from ae_erasing.distributed import init_distributed, is_rank0, n_ranks, on_all_ranks, rank0_first, rank_bs, rank_shard
 from conftest import fails
 from tiny import mine_args, photos, quick_command, until
 
 def torchrun(n, *args, wait=True):
     "A command by `n` processes without a GPU"
     env = {**os.environ, 'OMP_NUM_THREADS':'1', 'CUDA_VISIBLE_DEVICES':''}
-    p = subprocess.Popen([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), '-m', 'ae_erasing.cli', *map(str, args)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, start_new_session=True)
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', str(n), '-m', 'ae_erasing.cli']
+    p = subprocess.Popen([*launcher, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env,
+        start_new_session=True)
     if not wait: return p
     said,_ = p.communicate(timeout=400)
     assert p.returncode==0, said[-3000:]
@@ -27,7 +29,7 @@ def alone(args):
     assert p.exitcode==0
 
 @given(st.lists(st.integers(), max_size=40), st.integers(1, 9))
-def test_shares_are_the_whole(xs, n):
+def test_shards_are_the_whole(xs, n):
     "Every item is done by one rank and one only"
     old = {k:os.environ.get(k) for k in ('RANK','WORLD_SIZE')}
     try:
@@ -48,12 +50,11 @@ def test_alone_it_does_nothing(monkeypatch):
 
 @pytest.mark.parametrize('rank', (0,1,2))
 @pytest.mark.parametrize('broken', (False,True))
-def test_the_first_goes_first(monkeypatch, rank, broken):
-    "It is called once in each process, before or after the others were waited for; who fails doesn't keep them waiting"
-    import ae_erasing.distributed as R
+def test_rank_0_goes_first(monkeypatch, rank, broken):
+    "It is called once in each process, before the barrier in rank 0 and after it in others; an error doesn't keep them waiting"
     done = []
     monkeypatch.setenv('RANK', str(rank)); monkeypatch.setenv('WORLD_SIZE', '3')
-    monkeypatch.setattr(R, 'wait', lambda: done.append('wait'))
+    monkeypatch.setattr(distributed, 'barrier', lambda: done.append('barrier'))
     def f():
         done.append('f')
         if broken: raise AEError('broken: mend it')
@@ -61,17 +62,16 @@ def test_the_first_goes_first(monkeypatch, rank, broken):
     if broken:
         with fails('broken'): rank0_first(f)
     else: assert rank0_first(f)==rank
-    assert done==(['f','wait'] if rank==0 else ['wait','f'])
+    assert done==(['f','barrier'] if rank==0 else ['barrier','f'])
 
 @pytest.mark.parametrize('n,bs,want', ((2,30,15),(4,30,8),(8,3,1)))
-def test_batch_of_the_recipe_is_shared_out(monkeypatch, n, bs, want):
+def test_a_batch_of_the_recipe_is_divided(monkeypatch, n, bs, want):
     monkeypatch.setenv('WORLD_SIZE', str(n))
     assert rank_bs(bs)==want
 
 def test_accelerate_is_asked_for(monkeypatch):
-    import ae_erasing.distributed as R
     monkeypatch.setenv('WORLD_SIZE', '2')
-    monkeypatch.setattr(R, 'find_spec', lambda name: None)
+    monkeypatch.setattr(distributed, 'find_spec', lambda name: None)
     with fails('Accelerate', 'ae_erasing[gpus]'): init_distributed()
 
 # --- processes
@@ -110,7 +110,7 @@ def ranks_of(launcher):
 
 @pytest.mark.parametrize('victim', (0,1))
 def test_a_rank_dies(crowd, tmp_path, victim):
-    "The others stop too, and another number of processes carries on"
+    "The others stop too, and another number of processes resumes"
     out = tmp_path/'run'
     p = torchrun(2, *mine(out, crowd, '--epochs', 20), wait=False)
     assert until(lambda: (out/'step_1/model.safetensors').exists(), lambda: p.poll() is None)
@@ -136,13 +136,17 @@ data = get_data('creatures', n=200, n_valid=60, size=64, seed=3)
 m = erase_loop(data, sys.argv[1], steps=2, epochs=8, size=64, mine_size=64, refine_size=64)
 if is_rank0(): write_masks(m, progress=False)
 barrier()
-segment(m, pretrained='packaged', size=64, side=64, epochs=6, rounds=2)
+segment(m, pretrained='packaged', size=64, pred_size=64, epochs=6, rounds=2)
 ''')
     env = {**os.environ, 'OMP_NUM_THREADS':'1', 'CUDA_VISIBLE_DEVICES':''}
     one,two = tmp_path/'one',tmp_path/'two'
-    for cmd in ([sys.executable, script, one], [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', script, two]):
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+    for cmd in ([sys.executable, script, one], [*launcher, script, two]):
         res = subprocess.run(list(map(str, cmd)), env=env, capture_output=True, text=True)
         assert res.returncode==0, res.stderr[-3000:]
-    figures = [[*(s['miou'] for s in json.loads((o/'run.json').read_text())['steps'].values()), *(r['miou'] for r in json.loads((o/'segment/psl/segment.json').read_text())['rounds'].values())] for o in (one,two)]
-    print(figures)
-    assert len(figures[0])==4 and np.abs(np.subtract(*figures)).max()<.12, figures
+    def mious(out):
+        steps = json.loads((out/'run.json').read_text())['steps']
+        rounds = json.loads((out/'segment/psl/segment.json').read_text())['rounds']
+        return [o['miou'] for o in (*steps.values(), *rounds.values())]
+    scores = mious(one),mious(two)
+    assert len(scores[0])==4 and np.abs(np.subtract(*scores)).max()<.12, scores

@@ -1,5 +1,5 @@
 "The site as files: are all pages there, do all links lead somewhere, does it say what the sources say?"
-import html, importlib, inspect, json, re, runpy, sys
+import ast, html, importlib, inspect, json, re, runpy, sys
 import pytest
 from fastcore.docments import docments
 from conftest import ROOT
@@ -41,16 +41,21 @@ def navigation(site):
     parts = re.split(r'<p[^>]*class="caption"[^>]*>(.*?)</p>', nav, flags=re.S)[1:]
     return {words(k):[h.removesuffix('.html') for h in re.findall(r'href="([^"]+)"', v)] for k,v in zip(parts[::2], parts[1::2])}
 
+def unnumbered(name): return re.sub(r'^\d+\w?_', '', name)
+def numbered(folder): return [unnumbered(p.stem) for p in sorted((ROOT/folder).glob('[0-9]*')) if p.suffix in ('.ipynb', '.md')]
+
 def test_navigation(site):
-    "All notebooks, modules and pages of docs/, found and not listed, in order of their numbers."
+    "All notebooks, modules and pages of docs/, found and not listed, in order of their numbers; a group for each folder of nbs/."
     nav = navigation(site)
-    assert list(nav)==['Start', 'Course', 'Library', 'Reference', 'More'] and nav['Start']==['#']
-    number = lambda d: [re.sub(r'^\d+\w?_', '', p.stem) for p in sorted((ROOT/d).glob('[0-9]*')) if p.suffix in ('.ipynb', '.md')]
-    assert nav['Course']==[f'tutorials/{s}' for s in number('nbs/tutorials')]
-    assert nav['Library']==number('nbs')
-    made = {p.stem for p in ROOT.glob('ae_erasing/*.py') if p.stem[0]!='_'}
-    assert nav['Reference']==[f'api/{s}' for s in number('nbs') if s in made]+['genindex'] and len(nav['Reference'])==len(made)+1
-    assert nav['More']==[*number('docs'), 'changelog']
+    folders = sorted(d for d in (ROOT/'nbs').glob('[0-9]*') if d.is_dir())
+    groups = {unnumbered(d.name).capitalize():d for d in folders}
+    assert list(nav)==['Start', 'Course', 'Library', *groups, 'Reference', 'More'] and nav['Start']==['#']
+    assert nav['Course']==[f'tutorials/{s}' for s in numbered('nbs/tutorials')]
+    assert nav['Library']==numbered('nbs')
+    for k,d in groups.items(): assert nav[k]==[f'{d.name}/{s}' for s in numbered(d)], k
+    made = {'.'.join(p.relative_to(ROOT/'ae_erasing').with_suffix('').parts) for p in ROOT.glob('ae_erasing/**/*.py') if p.stem[0]!='_'}
+    assert nav['Reference']==[f'api/{m}' for m in docs.modules]+['genindex'] and {*docs.modules}==made-{'all'}
+    assert nav['More']==[*numbered('docs'), 'changelog']
 
 @pytest.mark.parametrize('path', notebooks)
 def test_notebook_page(site, path):
@@ -84,7 +89,7 @@ def test_links_stay_on_the_site(site):
         body = re.search(r'<article class="bd-article".*?</article>', page(site, p), re.S)[0]
         off = [h for h in re.findall(r'href="([^"]+)"', body) if '.ipynb' in h and 'colab.research' not in h or f'{git}/tree/main/benchmarks' in h]
         assert off==[], p
-    assert 'href="core.html"' in page(site, 'index') and 'href="../ranks.html"' in page(site, 'tutorials/voc')
+    assert 'href="core.html"' in page(site, 'index') and 'href="../distributed.html"' in page(site, 'tutorials/voc')
 
 def test_links_of_the_readme(site):
     "Files of the checkout, or pages of the site."
@@ -113,7 +118,7 @@ def test_reference(site, module):
         o = getattr(mod, n)
         if not (inspect.isfunction(o) or inspect.isclass(o)): continue
         if o.__doc__ and not o.__doc__.startswith(f'{n}('): assert plain(o.__doc__.split('\n')[0]) in said, n
-        if module=='cli': continue # Typer keeps what parameters mean
+        if module.startswith('commands'): continue # Typer keeps what parameters mean
         for k,v in docments(o).items():
             if v: assert plain(v) in said, f'{n}: {k}'
 
@@ -130,12 +135,14 @@ def test_places_of_nbdev_doc(site):
 
 def test_names_in_prose():
     assert docs.full_name('erase_loop')==docs.full_name('ae_erasing.core.erase_loop')==docs.full_name('core.erase_loop(data, out)')=='ae_erasing.core.erase_loop'
-    assert docs.full_name('MiningRun.plot')=='ae_erasing.run.MiningRun.plot'
+    assert docs.full_name('MiningRun.plot')=='ae_erasing.mining.run.MiningRun.plot'
     assert docs.full_name('fit') is None and docs.full_name('fit', 'training')=='ae_erasing.training.fit' # may be anybody's, or is the page's own
-    assert docs.full_name('unpack()') is None and docs.full_name('erasing.unpack')=='ae_erasing.erasing.unpack' # two modules have it
-    assert docs.full_name('learn.fit') is docs.full_name('a b') is docs.full_name('--refine') is None
-    src = 'Call `erase_loop`.\n\n# Heading with `erase_loop`\n\n```python\nx = `erase_loop`\n```\n\n[`erase_loop`](18_core.ipynb#The-loop) and [r](../benchmarks/results) and [c](../CHANGELOG.md) and [l](../LICENSE)'
-    assert docs.prose(src, 'nbs/index.ipynb')==(src.replace('Call `erase_loop`', 'Call {py:obj}`erase_loop <ae_erasing.core.erase_loop>`').replace('18_core.ipynb#The-loop', '/core.ipynb#the-loop')
+    assert docs.full_name('unpack()') is None # two modules have it
+    assert docs.full_name('erasing.unpack')==docs.full_name('mining.erasing.unpack')=='ae_erasing.mining.erasing.unpack'
+    assert docs.full_name('learner.cam_learner')=='ae_erasing.cam.learner.cam_learner' # of two modules of that name, the one that has it
+    assert docs.full_name('learn.fit') is docs.full_name('a b') is docs.full_name('--refiner') is None
+    src = 'Call `erase_loop`.\n\n# Heading with `erase_loop`\n\n```python\nx = `erase_loop`\n```\n\n[`erase_loop`](09_core.ipynb#The-loop) and [r](../benchmarks/results) and [c](../CHANGELOG.md) and [l](../LICENSE)'
+    assert docs.prose(src, 'nbs/index.ipynb')==(src.replace('Call `erase_loop`', 'Call {py:obj}`erase_loop <ae_erasing.core.erase_loop>`').replace('09_core.ipynb#The-loop', '/core.ipynb#the-loop')
         .replace('../benchmarks/results', '/results.md').replace('../CHANGELOG.md', '/changelog.md').replace('../LICENSE', f'{git}/blob/main/LICENSE'))
     with pytest.raises(SystemExit, match='which is not there'): docs.prose('[x](99_no.ipynb)', 'nbs/index.ipynb')
 
@@ -158,15 +165,28 @@ def test_results(site):
     assert tables and src.count('<table')==tables
 
 def quoted(): return re.findall(r'^`([^`\n]+)`\n: ', (ROOT/'docs/04_troubleshooting.md').read_text(encoding='utf-8'), re.M)
-sources = {p.name:p.read_text(encoding='utf-8').replace("\\'", "'") for p in ROOT.glob('ae_erasing/*.py')}
+
+def strings(path):
+    "All strings of a module, those in several parts as one, with an ellipsis for each value that is put in"
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr): yield ''.join(o.value if isinstance(o, ast.Constant) else '…' for o in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str): yield node.value
+said = ['\n'.join(strings(p)) for p in ROOT.glob('ae_erasing/**/*.py') if p.name!='_modidx.py']
 
 @pytest.mark.parametrize('message', quoted())
 def test_message_is_real(message):
-    "Each message that troubleshooting explains still stands in the package, word for word between the ellipses."
-    parts = [o.strip(' ,;:()') for o in message.split('…') if o.strip(' ,;:()')]
-    assert any(all(o in src for o in parts) for src in sources.values()), parts
+    "Each message that troubleshooting explains still stands in one module, word for word between ellipses and semicolons."
+    parts = [o.strip(' ,;:()') for o in re.split('…|; ', message) if o.strip(' ,;:()')]
+    assert any(all(o in s for o in parts) for s in said), parts
 
 def test_messages_are_many(): assert len(quoted())>=35
+
+def test_glossary():
+    "Each term has a meaning, and a module that is there."
+    rows = re.findall(r'^\| (.+?) \| (.+) \| `(.+?)` \|$', (ROOT/'docs/08_glossary.md').read_text(encoding='utf-8'), re.M)
+    assert len(rows)>30 and [r[0] for r in rows]==sorted((r[0] for r in rows), key=str.lower)
+    for term,meaning,where in rows: assert meaning and where.removeprefix('ae_erasing.') in docs.modules, term
 
 def test_citation():
     yaml = pytest.importorskip('yaml')
@@ -176,3 +196,12 @@ def test_citation():
     assert {'cff-version', 'message', 'title', 'authors'}<=cff.keys() and 'Adversarial Erasing' in cff['preferred-citation']['title']
     page = (ROOT/'docs/05_citing.md').read_text()
     assert cff['preferred-citation']['title'] in page and f'version = {{{version}}}' in page and f'{{{git}}}' in page
+
+def test_layout_names_what_is_there():
+    "Every module and function on the page of the code's layout can be imported."
+    names = re.findall(r'`([a-z_]+(?:\.[A-Za-z_]+)+)`', (ROOT/'docs/07_layout.md').read_text(encoding='utf-8'))
+    names = [n for n in names if n.split('.')[-1] not in ('ini', 'csv', 'html', 'png')]
+    assert len(names)>25
+    for n in names:
+        module,_,name = n.rpartition('.')
+        assert hasattr(importlib.import_module(f'ae_erasing.{module}'), name), n

@@ -84,7 +84,7 @@ def test_photographs(stamps, tmp_path):
 def test_quality(tmp_path):
     "The table of stages for 24 creatures and one seed, and again without mining twice"
     cmd = [sys.executable, ROOT/'benchmarks/quality.py', 'creatures', '--seeds', '0', '--images', '24', '--steps', '2', '--name', 'tiny',
-        '--runs', tmp_path/'runs', '--results', tmp_path/'results', '--set', 'epochs=1', 'size=48', 'mine_size=48', 'scales=1', 'flip=no', '--seg-set', 'epochs=1', 'size=48', 'side=48', 'width=16', '--valid', 6]
+        '--runs', tmp_path/'runs', '--results', tmp_path/'results', '--set', 'epochs=1', 'size=48', 'mine_size=48', 'scales=1', 'flip=no', '--seg-set', 'epochs=1', 'size=48', 'pred_size=48', 'width=16', '--valid', 6]
     res = subprocess.run([str(c) for c in cmd], capture_output=True, text=True)
     assert res.returncode==0, res.stdout+res.stderr
     assert {p.name for p in (tmp_path/'results').iterdir()}=={'quality-tiny.md', 'quality-tiny.json'}

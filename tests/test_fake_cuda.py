@@ -8,18 +8,20 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ae_erasing import core, segment, training
+from ae_erasing import training
 from ae_erasing.data.creatures import creatures
 from ae_erasing.cam.learner import LOSSES, cam_learner
 from ae_erasing.cam.networks import CAMNet, cam_model
 from ae_erasing.cam.maps import class_maps, normalise
 from ae_erasing.cam.crf import lattice_crf
 from ae_erasing.cam.refinement import refine
+from ae_erasing.mining import batches
 from ae_erasing.mining.erasing import Erasing, Regions, erase
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import fit
 from ae_erasing.mining.regions import to_batch, predict_probs
 from ae_erasing.core import mine_step
+from ae_erasing.segmentation import segment
 from ae_erasing.segmentation.psl import PSLLoss, labels_in, self_target
 from ae_erasing.segmentation.learner import psl_learner
 from ae_erasing.segmentation.networks import seg_model
@@ -39,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings('ignore:CUDA is not available', 'ignore:
 aten = torch.ops.aten
 
 class Guess(TorchDispatchMode):
-    "Answers where a fake tensor would have to know its numbers, on the device of what is asked about"
+    "Answers where a fake tensor would have to know its values, on the device of what is asked about"
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         x,kwargs = args[0] if args else None,kwargs or {}
         if func is aten._local_scalar_dense.default: return False if x.dtype==torch.bool else 1
@@ -100,7 +102,7 @@ def squared(pred, targ): return LOSSES['squared']()(pred, targ)
 def psl_loss(v='score', refined=0, **kwargs):
     "`PSLLoss` as training calls it, of the scores, the logits, the mask and the images"
     def go(seg, logits, mask, images):
-        loss = PSLLoss(v=v, refine=refined, **kwargs)
+        loss = PSLLoss(v=v, refine_iters=refined, **kwargs)
         loss.images = images
         return loss((seg,logits), mask)
     return go
@@ -131,7 +133,7 @@ FUNCTIONS = dict(
     psl_by_image=(lambda seg, v, m: psl_loss(reduction='none')(seg, v, m, None), probs, logits, mask),
     psl_with_labels=(lambda seg, v, m, present: PSLLoss()((seg,v), m, present), probs, logits, mask, labels))
 
-# What need not be there: the lattice and the labels in `weigh` are moved, and by label or peak no logits are looked at
+# What need not be there: the lattice and the labels in `weigh` are moved, and by label or peak no logits are used
 FREE = dict(lattice={0,1}, weigh_known={0,1}, self_target_label={1}, self_target_peak={1})
 ALONE = [(k,j) for k,(_,*makers) in FUNCTIONS.items() for j in range(len(makers)) if len(makers)>1 and j not in FREE.get(k, ())]
 
@@ -229,7 +231,7 @@ def test_training_a_classifier(loss, fill):
 @pytest.mark.parametrize('v', ('score','label','peak'))
 @pytest.mark.parametrize('refined', (0,2))
 def test_training_a_segmenter(v, refined):
-    dls,loss = loaders(*samples(pixels, mask)),PSLLoss(v=v, refine=refined)
+    dls,loss = loaders(*samples(pixels, mask)),PSLLoss(v=v, refine_iters=refined)
     learn = psl_learner(dls, 'resnet18', pretrained=False, n_out=C+1, width=16, loss_func=loss, warm_up=.1)
     trained(learn, read_seg_recipe('creatures', epochs=1, schedule='step'))
 
@@ -248,15 +250,15 @@ def test_batches_for_mining(herd):
 def test_mining(herd, tmp_path, monkeypatch):
     "From images to files, at several scales, refined"
     def load(path, stride): return cam_model('resnet18', C, False)[0],dict(stats=STATS)
-    monkeypatch.setattr(core, 'load_cam_model', load)
-    recipe = read_recipe('creatures', scales='1 1.5', refine=2, mine_size=SIDE, refine_size=SIDE)
+    monkeypatch.setattr(batches, 'load_cam_model', load)
+    recipe = read_recipe('creatures', scales='1 1.5', refine_iters=2, mine_size=SIDE, refine_size=SIDE)
     regions = Regions(tmp_path, herd)
     for step in (1,2): mine_step(herd, recipe, regions, step, (.1,.2,.3), GPU, progress=False)
     mined = [i for i in herd.train_idxs if herd.labels[i]]
     assert mined and all(regions.path(i, 2).exists() and regions.map_path(i, 2, True).exists() for i in mined)
 
-HOW = (dict(), dict(flip=True, scales=(1,1.5), gate=.1), dict(present=[True]*C), dict(refine='par'), dict(refine='lattice'),
-    dict(full=True), dict(side=256, tile=96), dict(side=256, tile=96, refine='par', full=True))
+HOW = (dict(), dict(flip=True, scales=(1,1.5), min_confidence=.1), dict(present=[True]*C), dict(refiner='par'), dict(refiner='lattice'),
+    dict(full=True), dict(pred_size=256, tile=96), dict(pred_size=256, tile=96, refiner='par', full=True))
 
 @pytest.mark.parametrize('kwargs', HOW, ids=lambda d: '-'.join(d) or 'plain')
 def test_prediction(herd, kwargs):
@@ -264,10 +266,10 @@ def test_prediction(herd, kwargs):
     drawn = found[0] if kwargs.get('full') else found
     assert drawn.shape==(70,80) and drawn.dtype==np.uint8
 
-def test_predicting_a_set(herd, tmp_path, monkeypatch):
+def test_predicting_a_dataset(herd, tmp_path, monkeypatch):
     "As between two rounds: known labels, refined, unsure where the last round's mask says otherwise"
     def load(path): return seg_model('resnet18', C, False, width=16)[0].eval(),dict(stats=STATS, size=SIDE)
     monkeypatch.setattr(segment, 'load_seg_model', load)
-    recipe = read_seg_recipe('creatures', side=SIDE)
+    recipe = read_seg_recipe('creatures', pred_size=SIDE)
     predict_masks('weights', herd, herd.train_idxs[:2], recipe, tmp_path, True, 'par', .5, herd.truth, GPU, False)
     assert len([*tmp_path.glob('*.png')])==2

@@ -156,8 +156,9 @@ def wheel(tmp_path_factory):
     return w
 
 def test_wheel_contents(wheel):
+    assets = {p.relative_to(ROOT).as_posix() for pat in ('settings.ini', 'py.typed', '**/*.js', '**/*.css') for p in (ROOT/'ae_erasing').glob(pat)}
     names = {n for n in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in n}
-    assert names == {p.relative_to(ROOT).as_posix() for p in ROOT.glob('ae_erasing/**/*.py')} | {'ae_erasing/settings.ini', 'ae_erasing/py.typed'}
+    assert names == {p.relative_to(ROOT).as_posix() for p in ROOT.glob('ae_erasing/**/*.py')} | assets
     info = {n.split('/', 1)[1]:zipfile.ZipFile(wheel).read(n).decode() for n in zipfile.ZipFile(wheel).namelist() if '.dist-info/' in n}
     assert 'ae-erasing = ae_erasing.cli:main' in info['entry_points.txt'] and 'Apache License' in info['licenses/LICENSE']
     assert 'License-Expression: Apache-2.0' in info['METADATA'] and '# ' in info['METADATA']

@@ -5,14 +5,16 @@ from browser import centre, drag, errors, open_page, run_all
 from tiny import spots
 
 def write_notebook(path, *sources):
-    cells = [dict(cell_type='code', id=f'c{n}', metadata={}, source=s, outputs=[], execution_count=None) for n,s in enumerate(sources)]
-    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', language='python', display_name='Python 3')), nbformat=4, nbformat_minor=5)))
+    empty = dict(cell_type='code', metadata={}, outputs=[], execution_count=None)
+    cells = [dict(empty, id=f'c{n}', source=s) for n,s in enumerate(sources)]
+    kernel = dict(name='python3', language='python', display_name='Python 3')
+    path.write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)))
 
 @pytest.fixture(scope='module')
 def page(lab, browser):
     "A notebook with the explorer over a small run"
     spots(lab.root)
-    write_notebook(lab.root/'look.ipynb', 'from ae_erasing.explore import Explorer', 'ex = Explorer("run")\nex')
+    write_notebook(lab.root/'look.ipynb', 'from ae_erasing.explore.explorer import Explorer', 'ex = Explorer("run")\nex')
     page = open_page(browser, lab, 'look.ipynb', height=1200)
     assert run_all(page)==[]
     brush(page).wait_for()
@@ -23,8 +25,8 @@ def picture(page): return page.locator('.jp-OutputArea .widget-image').first.get
 def brush(page): return page.locator('.ae-brush canvas')
 def painted(page): return brush(page).evaluate('c => c.toDataURL()')
 def caption(page): return page.locator('.widget-html-content', has_text=re.compile(r'\(\d+ of \d+\)')).inner_text()
-def bars(page): return page.locator('.widget-html-content', has_text='believes in').inner_text()
-def confidence(page): return float(re.search(r'believes in\s+\w+\s+([\d.]+)', bars(page))[1])
+def bars(page): return page.locator('.widget-html-content', has_text='Confidence of').inner_text()
+def confidence(page): return float(re.search(r'of step \d\s+\w+\s+([\d.]+)', bars(page))[1])
 def control(page, name): return page.locator('.widget-inline-hbox', has=page.locator('.widget-label', has_text=re.compile(f'^{name}$')))
 def readout(page, name): return control(page, name).locator('.widget-readout').inner_text()
 def press(page, name): page.locator('button.jupyter-button', has_text=name).click()
@@ -45,11 +47,11 @@ def test_the_step_slider_by_keyboard(page):
     old,handle = picture(page),control(page, 'step').locator('.noUi-handle')
     handle.focus()
     page.keyboard.press('ArrowRight')
-    until(page, lambda: picture(page)!=old and 'Where step 2 looked' in caption(page) and 'classifier of step 2' in bars(page))
+    until(page, lambda: picture(page)!=old and 'Class activation map of step 2' in caption(page) and 'classifier of step 2' in bars(page))
     assert readout(page, 'step')=='2'
     handle.focus()
     page.keyboard.press('ArrowLeft')
-    until(page, lambda: 'Where step 1 looked' in caption(page))
+    until(page, lambda: 'Class activation map of step 1' in caption(page))
 
 def test_the_threshold_slider_by_mouse(page):
     control(page, 'show').locator('select').select_option('regions')
@@ -98,33 +100,36 @@ def test_another_image(page):
 
 def test_the_animation(page):
     control(page, 'show').locator('select').select_option('heat map')
-    until(page, lambda: 'Where step 1 looked' in caption(page))
+    until(page, lambda: 'Class activation map of step 1' in caption(page))
     old = picture(page)
     page.locator('.widget-play button').first.click()
-    until(page, lambda: 'Where step 2 looked' in caption(page) and picture(page)!=old and readout(page, 'step')=='2')
+    until(page, lambda: 'Class activation map of step 2' in caption(page) and picture(page)!=old and readout(page, 'step')=='2')
 
 def test_training_by_a_button(lab, browser):
     "Progress is seen while it trains, Stop stops, and the notebook stays free"
-    write_notebook(lab.root/'train.ipynb', 'from ae_erasing.explore import TrainPanel\nfrom ae_erasing.creatures import creatures',
-        'panel = TrainPanel(creatures(n=64, n_valid=0, size=32), "trained", size=32, mine_size=32, bs=4, epochs=900, steps=1)\npanel', 'print("free", panel.progress.pb.value)')
+    imports = 'from ae_erasing.explore.train_panel import TrainPanel\nfrom ae_erasing.data.creatures import creatures'
+    small = 'herd,small = creatures(n=64, n_valid=0, size=32),dict(size=32, mine_size=32, bs=4, epochs=900, steps=1)'
+    panel = f'{small}\npanel = TrainPanel(herd, "trained", **small)\npanel'
+    write_notebook(lab.root/'train.ipynb', imports, panel, 'print("free", panel.progress.pb.value)')
     page = open_page(browser, lab, 'train.ipynb')
     assert run_all(page)==[]
     press(page, 'Start')
     note = page.locator('.widget-html-content', has_text='step 1: training')
     note.wait_for()
-    until(page, lambda: re.search(r'epoch [3-9]\d* of 900, loss \d', note.inner_text()) and page.locator('.widget-html-content table tr').count()>2)
+    rows = page.locator('.widget-html-content table tr')
+    until(page, lambda: re.search(r'epoch [3-9]\d* of 900, loss \d', note.inner_text()) and rows.count()>2)
     last = page.locator('.jp-CodeCell').last
     last.locator('.jp-InputArea-editor').click()
     page.keyboard.press('Control+Enter')
     until(page, lambda: re.search('free [1-9]', last.locator('.jp-OutputArea').inner_text()))
     press(page, 'Stop')
-    page.locator('.widget-html-content', has_text='carries on').wait_for()
+    page.locator('.widget-html-content', has_text='Stopped. Start resumes it.').wait_for()
     assert errors(page)==[] and not list(lab.root.glob('trained/step_1/model.safetensors'))
     page.close()
 
 def test_a_page_by_the_menu(lab, browser):
     "As a person would: the Run menu, on a lesson"
-    page = open_page(browser, lab, 'nbs/12_evaluation.ipynb')
+    page = open_page(browser, lab, 'nbs/02_evaluation/00_metrics.ipynb')
     page.locator('#jp-main-statusbar').get_by_text('| Idle').first.wait_for()
     page.locator('.lm-MenuBar-itemLabel', has_text='Run').first.click()
     page.locator('.lm-Menu-itemLabel', has_text='Run All Cells').first.click()

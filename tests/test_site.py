@@ -132,7 +132,7 @@ def test_code(browser, url):
         fold.locator('summary').click()
         code.wait_for(state='visible')
         assert 'class Recipe' in code.inner_text()
-    assert hidden and copied.strip() and copied.strip() in (ROOT/'nbs/13_recipe.ipynb').read_text().replace('\\n', '\n').replace('\\"', '"').replace('",\n    "', '')
+    assert hidden and copied.strip() and copied.strip() in (ROOT/'nbs/04_recipe.ipynb').read_text().replace('\\n', '\n').replace('\\"', '"').replace('",\n    "', '')
 
 def test_names_lead_to_the_reference(browser, url):
     with reading(browser, url) as tab:

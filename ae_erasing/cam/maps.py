@@ -1,4 +1,4 @@
-"""Where the classifier looks: all classes from one forward pass, many images at a time, at several scales
+"""Maps of all classes from one forward pass, many images at a time, at several scales
 
 Docs: https://ae-erasing.github.io/ae_erasing/06_cam/maps.html.md"""
 
@@ -12,95 +12,123 @@ from collections import defaultdict
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch.nn import functional as F
 from ..basics import atomic_write
 from ..data.labels import ImageLabels
 from .networks import CAMNet
 
+# %% ../../nbs/06_cam/03_maps.ipynb #maps-scaled
+def _scaled(x, scale):
+    "A batch at `scale` times its size, at least 8 pixels a side"
+    size = [max(8, round(d*scale)) for d in x.shape[-2:]]
+    if size==list(x.shape[-2:]): return x
+    return F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=scale<1)
+
+# %% ../../nbs/06_cam/03_maps.ipynb #maps-view
+def _view_maps(model, x, scale, flipped):
+    "The maps of a batch from a scaled and perhaps flipped version of it"
+    xs = _scaled(x, scale)
+    maps = model.maps(xs.flip(-1) if flipped else xs).float()
+    return maps.flip(-1) if flipped else maps
+
+# %% ../../nbs/06_cam/03_maps.ipynb #maps-mean
+def _mean_maps(maps):
+    "The mean of maps of several sizes, at the size of the first"
+    size = maps[0].shape[-2:]
+    resized = [m if m.shape[-2:]==size else F.interpolate(m, size, mode='bilinear', align_corners=False) for m in maps]
+    return sum(resized)/len(maps)
+
 # %% ../../nbs/06_cam/03_maps.ipynb #cam-010
 def class_maps(
     model:CAMNet, # In `eval` mode, or statistics of the batch leak into the maps
     x:torch.Tensor, # Batch, (N,3,H,W), normalised
-    scales:tuple=(1.,), # Sizes to look at, as multiples of H and W
-    flip:bool=False, # Also look at the mirror image
-)->tuple: # Maps (N,C,h,w) and logits (N,C), averaged over scales and mirror
+    scales:tuple=(1.,), # Sizes of the input, as multiples of H and W
+    flip:bool=False, # Average with the maps of the flipped images
+)->tuple: # Maps (N,C,h,w) and logits (N,C), averaged over scales and flips
     "All classes' maps of a batch, at the resolution of the largest scale."
-    scales = sorted(scales, reverse=True)
-    total,logits,views = 0.,0.,[(s,f) for s in scales for f in ((False,True) if flip else (False,))]
-    for s,mirrored in views:
-        size = [max(8, round(d*s)) for d in x.shape[-2:]]
-        xs = x if size==list(x.shape[-2:]) else F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=s<1)
-        m = model.maps(xs.flip(-1) if mirrored else xs).float()
-        if mirrored: m = m.flip(-1)
-        logits = logits + m.mean((2,3))
-        if s==scales[0] and not mirrored: finest = m.shape[-2:]
-        total = total + (m if m.shape[-2:]==finest else F.interpolate(m, finest, mode='bilinear', align_corners=False))
-    return total/len(views),logits/len(views)
+    views = [(s,flipped) for s in sorted(scales, reverse=True) for flipped in ((False,True) if flip else (False,))]
+    maps = [_view_maps(model, x, *view) for view in views]
+    logits = sum(m.mean((2,3)) for m in maps)/len(maps)
+    return _mean_maps(maps),logits
 
 # %% ../../nbs/06_cam/03_maps.ipynb #cam-015
 def normalise(
     maps:torch.Tensor, # (...,h,w)
 )->torch.Tensor: # The same shape, in [0,1]; all 0 where nothing speaks for the class
-    "Clip maps at zero and divide each by its largest value."
+    "Clip maps at zero and divide each by its largest value (AE-PSL, section 3.1)."
     maps = maps.clamp(min=0)
     return maps/maps.amax((-2,-1), keepdim=True).clamp(min=1e-6)
 
-# %% ../../nbs/06_cam/03_maps.ipynb #cam-019
-from PIL.PngImagePlugin import PngInfo
-
+# %% ../../nbs/06_cam/03_maps.ipynb #maps-bytes
 def to_bytes(
     maps:torch.Tensor, # (L,h,w) in [0,1]
 )->np.ndarray: # uint8 (L,h,w)
     "Normalised maps in the 256 values that are kept."
     return (maps*255).round().to(torch.uint8).cpu().numpy()
 
+# %% ../../nbs/06_cam/03_maps.ipynb #maps-text
+def _maps_text(n, scores, size):
+    "The text of a file of `n` maps"
+    info = PngInfo()
+    info.add_text('maps', str(n))
+    info.add_text('scores', ' '.join(f'{s:.6f}' for s in scores))
+    info.add_text('size', f'{size[0]} {size[1]}')
+    return info
+
+# %% ../../nbs/06_cam/03_maps.ipynb #cam-019
 def write_maps(
     path:Path, # A .png
-    maps:np.ndarray|torch.Tensor, # (L,h,w), one for each label of the image: in [0,1], or as `to_bytes` gives them
+    maps:np.ndarray|torch.Tensor, # (L,h,w), one for each label: in [0,1], or as `to_bytes` gives them
     scores:torch.Tensor, # (L,) in [0,1], the classifier's confidence in each label
-    size:tuple, # (width, height) of the image the maps lie over
+    size:tuple, # (width, height) of the image that the maps lie over, pixels
 ):
     "Keep an image's normalised maps and scores in a small grey PNG."
-    info = PngInfo()
-    info.add_text('maps', str(len(maps))); info.add_text('scores', ' '.join(f'{s:.6f}' for s in scores)); info.add_text('size', f'{size[0]} {size[1]}')
-    maps = to_bytes(maps) if isinstance(maps, torch.Tensor) else maps
-    a = maps.reshape(-1, maps.shape[-1]) if len(maps) else np.zeros((1,1), np.uint8)
-    atomic_write(path, lambda f: Image.fromarray(a).save(f, 'PNG', pnginfo=info))
+    info = _maps_text(len(maps), scores, size)
+    values = to_bytes(maps) if isinstance(maps, torch.Tensor) else maps
+    stacked = values.reshape(-1, values.shape[-1]) if len(values) else np.zeros((1,1), np.uint8)
+    atomic_write(path, lambda f: Image.fromarray(stacked).save(f, 'PNG', pnginfo=info))
 
+# %% ../../nbs/06_cam/03_maps.ipynb #maps-read
 def read_maps(
     path:Path, # Written by `write_maps`
 )->tuple: # Maps uint8 (L,h,w), scores (L,) and (width, height) of the image
     "The maps and scores of an image."
     with Image.open(path) as im:
         n = int(im.text['maps'])
-        return np.array(im).reshape(n, im.height//max(n,1), im.width) if n else np.zeros((0,1,1), np.uint8), np.array([float(s) for s in im.text['scores'].split()]), tuple(int(s) for s in im.text['size'].split())
+        scores = np.array([float(s) for s in im.text['scores'].split()])
+        size = tuple(int(s) for s in im.text['size'].split())
+        maps = np.array(im).reshape(n, im.height//n, im.width) if n else np.zeros((0,1,1), np.uint8)
+    return maps,scores,size
 
 # %% ../../nbs/06_cam/03_maps.ipynb #cam-022
 def enlarge(
     maps:np.ndarray, # uint8 (L,h,w)
-    size:tuple, # (width, height)
+    size:tuple, # (width, height), pixels
 )->np.ndarray: # uint8 (L,height,width)
     "Enlarge maps to the size of the image, bilinearly."
     if not len(maps): return np.zeros((0, size[1], size[0]), np.uint8)
-    big = F.interpolate(torch.from_numpy(np.ascontiguousarray(maps))[None].float(), size[::-1], mode='bilinear', align_corners=False)[0]
+    small = torch.from_numpy(np.ascontiguousarray(maps))[None].float()
+    big = F.interpolate(small, size[::-1], mode='bilinear', align_corners=False)[0]
     return big.round_().numpy().astype(np.uint8)
 
-# %% ../../nbs/06_cam/03_maps.ipynb #cam-025
+# %% ../../nbs/06_cam/03_maps.ipynb #maps-viewsize
 def view_size(
     size:tuple, # (width, height) of an image
-    side:int, # Wanted geometric mean of the sides
+    side:int, # Geometric mean of the sides to come to, pixels
 )->tuple: # (width, height), multiples of 32
-    "The size at which an image is looked at: its proportions, about `side*side` pixels."
+    "The size at which an image is given to a network: its proportions, about `side*side` pixels."
     w,h = size
     k = side/(w*h)**.5
     return tuple(max(32, round(s*k/32)*32) for s in (w,h))
 
+# %% ../../nbs/06_cam/03_maps.ipynb #cam-025
 def image_batches(
-    data:ImageLabels, # The set
-    idxs:list, # Images to go through
-    side:int, # Images are looked at with about this many pixels squared
-    bs:int, # Images a batch
-    max_side:int=1024, # Larger photos are shrunk to this first
+    data:ImageLabels, # The dataset
+    idxs:list, # Indices of the images to go through
+    side:int, # Each image is taken at about this many pixels squared
+    bs:int, # Images in a batch
+    max_side:int=1024, # Larger photos are shrunk to this first, pixels
 )->list: # (view size, indices)
     "Group images of like shape into batches, in a fixed order."
     groups = defaultdict(list)

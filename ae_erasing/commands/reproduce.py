@@ -1,4 +1,4 @@
-"""VOC 2012 and the experiment of the paper.
+"""VOC 2012, and the experiment of the paper
 
 Docs: https://ae-erasing.github.io/ae_erasing/16_commands/reproduce.html.md"""
 
@@ -9,9 +9,10 @@ __all__ = ['voc', 'reproduce']
 
 # %% ../../nbs/16_commands/04_reproduce.ipynb #cli-002
 from pathlib import Path
-from typing import Optional
+from typing import Annotated, Optional
 import typer
-from .app import app, find_device
+from ..basics import AEError
+from .app import Device, RunOut, app, find_device
 from .mine import echo_data
 
 # %% ../../nbs/16_commands/04_reproduce.ipynb #cli-061
@@ -28,54 +29,100 @@ def voc(
 
 # %% ../../nbs/16_commands/04_reproduce.ipynb #cli-071
 def _pairs(given, option):
-    "Numbers by name from KEY=VALUE"
-    from ae_erasing.basics import AEError
-    if odd := [o for o in given if '=' not in o]: raise AEError(f'{option} {odd[0]!r}: give KEY=VALUE, such as bs=16')
+    "Values by name from KEY=VALUE"
+    odd = [o for o in given if '=' not in o]
+    if odd: raise AEError(f'{option} {odd[0]!r}: give KEY=VALUE, such as bs=16')
     return dict(o.split('=', 1) for o in given)
 
-@app.command()
-def reproduce(
-    recipe:str=typer.Argument('voc2012', metavar='RECIPE', help='voc2012, which has the paper\'s numbers, or voc2012-resnet50.'),
-    out:Path=typer.Option(help='Folder of the run; a run that is there carries on.'),
-    data:Path=typer.Option(Path('VOCdevkit'), help='Where VOC 2012 is, or shall be fetched to.'),
-    images:Optional[int]=typer.Option(None, min=4, help='Take only so many training images, to see that it works.'),
-    valid:Optional[int]=typer.Option(None, min=1, help='And so many validation images; a third as many if not given.'),
-    arch:Optional[str]=typer.Option(None, help='Another backbone, where VGG-16\'s weights cannot be fetched, such as tf_efficientnet_lite0.'),
-    also:list[float]=typer.Option([.2], help='Mine at this threshold, too, for a row of its own; 0 leaves that out. May be given several times.'),
-    saliency:Optional[Path]=typer.Option(None, help='Folder of saliency maps to take the background from, as in the paper.'),
-    hours:float=typer.Option(12, min=0, help='How long there is; Colab gives about 12.'),
-    plan_only:bool=typer.Option(False, '--plan-only', help='Say how long it will take here, and stop.'),
-    gpu:Optional[str]=typer.Option(None, help='With --plan-only: reckon what it would take on a T4, A100 or H100.'),
-    change:list[str]=typer.Option([], '--set', metavar='KEY=VALUE', help='Another number of the loop\'s recipe.'),
-    seg_change:list[str]=typer.Option([], '--seg-set', metavar='KEY=VALUE', help='Another number of the segmenter\'s recipe.'),
-    device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
-):
-    "Do the experiment of AE-PSL (CVPR 2017) on VOC 2012 and set its scores beside the paper's."
-    from ae_erasing import reproduce as r
-    from ae_erasing.basics import AEError
-    from ae_erasing.data.voc_fetch import find_devkit
-    from ae_erasing.data.sources import get_data
-    from ae_erasing.distributed import is_rank0
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-recipes-f
+def _both_recipes(name, arch, change, seg_change):
+    "The recipes of the loop and of the segmenter, with what was given"
     from ae_erasing.recipe import read_recipe
     from ae_erasing.segmentation.recipe import read_seg_recipe
     backbone = dict(arch=arch) if arch else {}
-    numbers = read_recipe(recipe, **(backbone | _pairs(change, '--set'))),read_seg_recipe(recipe, **(backbone | _pairs(seg_change, '--seg-set')))
-    thresholds,device = tuple(t for t in also if t),find_device(device)
-    if odd := [t for t in thresholds if not 0<t<1]: raise AEError(f'--also {odd[0]:g}: is no threshold; give a number between 0 and 1')
+    loop = read_recipe(name, **(backbone | _pairs(change, '--set')))
+    return loop,read_seg_recipe(name, **(backbone | _pairs(seg_change, '--seg-set')))
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-data-f
+def _voc_data(folder, images, valid, out):
+    "VOC 2012, or as many of its images as were asked for; printed"
+    from ae_erasing.data.sources import get_data
+    from ae_erasing.data.voc_fetch import find_devkit
+    from ae_erasing.paper import fewer
+    data = get_data(folder, download=find_devkit(folder) is None)
+    if images: data = fewer(data, images, valid)
+    echo_data(data, out)
+    return data
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-sizes-f
+def _n_images(data, images, valid):
+    "How many images there are to train on and to predict; `data` is None where nothing is done"
+    if data is not None: return len(data.train_idxs),len(data.valid_idxs)
+    return images or 10582,valid or (images//3 if images else 1449)
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-plan-f
+def _echo_plan(recipes, n_images, gpu, device, **kwargs):
+    "Print what differs from the paper's recipe and what the experiment takes; `kwargs` are those of `plan`"
+    from ae_erasing.plan import estimate, plan
+    from ae_erasing.reproduce import differences
+    for o in differences(*recipes): typer.echo(f"  not as in the paper's recipe: {o}")
+    if gpu: p = estimate(*recipes, *n_images, gpu=gpu, **kwargs)
+    else: p = plan(*recipes, *n_images, device=device, **kwargs)
+    typer.echo(str(p))
+    for o in p.problems: typer.echo(f'  warning: {o}')
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-options-data
+PaperRecipe = Annotated[str, typer.Argument(metavar='RECIPE',
+    help="voc2012, which has the paper's hyperparameters, or voc2012-resnet50.")]
+Data = Annotated[Path, typer.Option(help='Where VOC 2012 is, or shall be fetched to.')]
+NImages = Annotated[Optional[int], typer.Option(min=4,
+    help='Take only so many training images, to see that it works.')]
+NValid = Annotated[Optional[int], typer.Option(min=1,
+    help='And so many validation images; a third as many if not given.')]
+Saliency = Annotated[Optional[Path], typer.Option(
+    help='Folder of saliency maps to take the background from, as in the paper.')]
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-options-numbers
+Arch = Annotated[Optional[str], typer.Option(
+    help="Another backbone, where VGG-16's weights cannot be fetched, such as tf_efficientnet_lite0.")]
+Also = Annotated[list[float], typer.Option(
+    help='Mine at this threshold, too, for a row of its own; 0 leaves that out. May be given several times.')]
+Set = Annotated[list[str], typer.Option('--set', metavar='KEY=VALUE',
+    help="Another hyperparameter of the loop's recipe.")]
+SegSet = Annotated[list[str], typer.Option('--seg-set', metavar='KEY=VALUE',
+    help="Another hyperparameter of the segmenter's recipe.")]
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-options-plan
+Hours = Annotated[float, typer.Option(min=0, help='How long there is; Colab gives about 12.')]
+PlanOnly = Annotated[bool, typer.Option('--plan-only', help='Say how long it will take here, and stop.')]
+Gpu = Annotated[Optional[str], typer.Option(
+    help='With --plan-only: estimate what it would take on a T4, A100 or H100.')]
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-check
+def _check_arguments(thresholds, gpu, plan_only):
+    "Stop if a threshold is none, or if the work would not be done on `gpu`"
+    odd = [t for t in thresholds if not 0<t<1]
+    if odd: raise AEError(f'--also {odd[0]:g}: is no threshold; give a number between 0 and 1')
     if gpu and not plan_only: raise AEError(f'--gpu {gpu}: is for --plan-only; without it everything is done here')
-    n_train,n_valid = images or 10582,valid or (images//3 if images else 1449)
-    if not plan_only:
-        devkit = get_data(data, download=find_devkit(data) is None)
-        if images: devkit = r.fewer(devkit, images, valid)
-        echo_data(devkit, out)
-        n_train,n_valid = len(devkit.train_idxs),len(devkit.valid_idxs)
-    if is_rank0():
-        for o in r.differences(*numbers): typer.echo(f'  not as in the paper\'s recipe: {o}')
-        if gpu: p = r.estimate(*numbers, n_train, n_valid, gpu=gpu, limit=hours, also=thresholds)
-        else: p = r.plan(*numbers, n_train, n_valid, device=device, limit=hours, also=thresholds)
-        typer.echo(str(p))
-        for o in p.problems: typer.echo(f'  warning: {o}')
+
+# %% ../../nbs/16_commands/04_reproduce.ipynb #reproduce-command
+@app.command()
+def reproduce(
+    out:RunOut, recipe:PaperRecipe='voc2012', data:Data=Path('VOCdevkit'), images:NImages=None, valid:NValid=None,
+    arch:Arch=None, also:Also=[.2], saliency:Saliency=None, hours:Hours=12, plan_only:PlanOnly=False, gpu:Gpu=None,
+    change:Set=[], seg_change:SegSet=[], device:Device=None,
+):
+    "Do the experiment of AE-PSL (CVPR 2017) on VOC 2012 and set its scores beside the paper's."
+    from ae_erasing.distributed import is_rank0
+    from ae_erasing.reproduce import reproduce as run
+    recipes = _both_recipes(recipe, arch, change, seg_change)
+    thresholds = tuple(t for t in also if t)
+    where = find_device(device)
+    _check_arguments(thresholds, gpu, plan_only)
+    devkit = None if plan_only else _voc_data(data, images, valid, out)
+    n_images = _n_images(devkit, images, valid)
+    if is_rank0(): _echo_plan(recipes, n_images, gpu, where, limit=hours, also=thresholds)
     if plan_only: return
-    if r.reproduce(devkit, out, *numbers, saliency, device, also=thresholds) is None: return
+    if run(devkit, out, *recipes, saliency, where, also=thresholds) is None: return
     typer.echo((out/'paper.md').read_text())
     typer.echo(f'written: {out/"paper.md"}, {out/"score.md"}')

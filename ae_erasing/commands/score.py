@@ -1,4 +1,4 @@
-"""What a run is worth.
+"""What a run is worth
 
 Docs: https://ae-erasing.github.io/ae_erasing/16_commands/score.html.md"""
 
@@ -9,28 +9,29 @@ __all__ = ['score', 'report', 'export_voc']
 
 # %% ../../nbs/16_commands/03_score.ipynb #cli-002
 from pathlib import Path
-from typing import Optional
+from typing import Annotated, Optional
 import typer
-from .app import app
+from ..basics import AEError
+from .app import Run, Truth, app
 
 # %% ../../nbs/16_commands/03_score.ipynb #cli-010
 @app.command()
 def score(
-    run:Path=typer.Argument(metavar='RUN', help='Folder of a run.'),
-    truth:Optional[Path]=typer.Option(None, help='Folder of true masks, PNGs named like the images; not needed for creatures and devkits.'),
+    run:Run, truth:Truth=None,
     predictions:Optional[Path]=typer.Option(None, help='Folder of predicted masks to score as well.'),
 ):
-    "Score the stages of a run against true masks; writes score.json and score.md into the run."
-    from ae_erasing.basics import AEError
+    "Score the stages of a run against ground truth; writes score.json and score.md into the run."
     from ae_erasing.mining.run import open_mining
     from ae_erasing.masks.score import score_run, truth_folder
     from ae_erasing.segmentation.segmenter import add_predictions, add_segmenters
     mining = open_mining(run)
-    if truth is None and mining.data.open_truth is None: raise AEError(f'{run}: its images came without true masks; give --truth, a folder of PNGs named like the images')
+    if truth is None and mining.data.open_truth is None:
+        advice = 'give --truth, a folder of PNGs named like the images'
+        raise AEError(f'{run}: its images came without ground truth; {advice}')
     find = truth_folder(truth, mining) if truth else None
     card = add_segmenters(mining, score_run(mining, find), find)
-    if predictions:
-        for k,why in add_predictions(mining, card, predictions, truth).items(): typer.echo(f'  left out: {k}: {why}')
+    left_out = add_predictions(mining, card, predictions, truth) if predictions else {}
+    for k,why in left_out.items(): typer.echo(f'  left out: {k}: {why}')
     card.save(run)
     typer.echo(card.to_markdown())
     typer.echo(f'\nwritten: {run/"score.md"}, {run/"score.json"}')
@@ -38,9 +39,9 @@ def score(
 # %% ../../nbs/16_commands/03_score.ipynb #cli-028
 @app.command()
 def report(
-    run:Path=typer.Argument(metavar='RUN', help='Folder of a run.'),
+    run:Run,
     out:Optional[Path]=typer.Option(None, help='The file, or a folder for it; RUN/report.html if not given.'),
-    truth:Optional[Path]=typer.Option(None, help='Folder of true masks, PNGs named like the images; not needed for creatures and devkits.'),
+    truth:Truth=None,
     predictions:Optional[Path]=typer.Option(None, help='Folder of predicted masks to show too.'),
 ):
     "Write RUN/report.html: what was mined, how good it is, and where it fails, in one file."
@@ -51,30 +52,45 @@ def report(
     path = write_report(mining, out, truth_folder(truth, mining) if truth else None, predictions)
     typer.echo(f'written: {path} ({path.stat().st_size/1e6:.1f} MB)')
 
+# %% ../../nbs/16_commands/03_score.ipynb #export-voc-or
+def _pack_or_check(masks, ids, out, check_only, **kwargs):
+    "Write an archive or check one; all that is wrong, in words"
+    from ae_erasing.evaluation import voc_server
+    if check_only==(out is not None):
+        raise AEError('export-voc: give either --out, the archive to write, or --check-only')
+    try:
+        if check_only: return voc_server.check_voc(masks, ids, **kwargs)
+        voc_server.export_voc(masks, out, ids, **kwargs)
+    except AEError as e:
+        if getattr(e, 'problems', None): return e.problems
+        raise
+    return []
+
+# %% ../../nbs/16_commands/03_score.ipynb #export-voc-options-c
+MasksOrArchive = Annotated[Path, typer.Argument(metavar='MASKS',
+    help='Folder of predicted masks, PNGs named like the images; with --check-only, an archive.')]
+Ids = Annotated[Path, typer.Option(
+    help='Text file with one image id a line, such as ImageSets/Segmentation/test.txt.')]
+
+# %% ../../nbs/16_commands/03_score.ipynb #export-voc-options-2-c
+Classes = Annotated[int, typer.Option(min=1, max=255, help='Classes, background among them.')]
+Comp = Annotated[str, typer.Option(help="comp5 if only VOC's own data were seen in training, else comp6.")]
+CheckOnly = Annotated[bool, typer.Option('--check-only', help='Write nothing; MASKS is an archive to check.')]
+
 # %% ../../nbs/16_commands/03_score.ipynb #cli-051
 @app.command()
 def export_voc(
-    masks:Path=typer.Argument(metavar='MASKS', help='Folder of predicted masks, PNGs named like the images; with --check-only, an archive.'),
-    ids:Path=typer.Option(help='Text file with one image id a line, such as ImageSets/Segmentation/test.txt.'),
+    masks:MasksOrArchive, ids:Ids,
     out:Optional[Path]=typer.Option(None, help='The archive to write, .tgz or .tar.gz.'),
     images:Optional[Path]=typer.Option(None, help='Folder of the images, to compare sizes.'),
-    n_classes:int=typer.Option(21, min=1, max=255, help='Classes, background among them.'),
-    comp:str=typer.Option('comp6', help='comp5 if only VOC\'s own data were seen in training, else comp6.'),
-    year:int=typer.Option(2012, help='Of the challenge.'),
-    check_only:bool=typer.Option(False, '--check-only', help='Write nothing; MASKS is an archive to check.'),
+    n_classes:Classes=21, comp:Comp='comp6', year:int=typer.Option(2012, help='Of the challenge.'),
+    check_only:CheckOnly=False,
 ):
     "Pack predicted masks for VOC's test server, or check an archive."
-    from ae_erasing.basics import AEError
-    from ae_erasing import evaluation
     kwargs = dict(images=images, n_classes=n_classes, comp=comp, year=year)
-    if check_only==(out is not None): raise AEError('export-voc: give either --out, the archive to write, or --check-only')
-    wrong = []
-    try:
-        if check_only: wrong = evaluation.check_voc(masks, ids, **kwargs)
-        else: evaluation.export_voc(masks, out, ids, **kwargs)
-    except AEError as e:
-        wrong = getattr(e, 'problems', None)
-        if not wrong: raise
+    wrong = _pack_or_check(masks, ids, out, check_only, **kwargs)
     for o in wrong: typer.echo(f'  {o}')
-    if wrong: raise AEError(f'{masks}: {len(wrong)} {"problem keeps" if len(wrong)==1 else "problems keep"} it from the server, such as: {wrong[0]}')
+    if wrong:
+        many = f'{len(wrong)} {"problem keeps" if len(wrong)==1 else "problems keep"}'
+        raise AEError(f'{masks}: {many} it from the server, such as: {wrong[0]}')
     typer.echo(f'{out or masks}: ready for the server ({comp})')

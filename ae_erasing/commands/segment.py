@@ -1,4 +1,4 @@
-"""From masks to a network, and to masks of other pictures.
+"""From masks to a network, and to masks of other pictures
 
 Docs: https://ae-erasing.github.io/ae_erasing/16_commands/segment.html.md"""
 
@@ -9,74 +9,121 @@ __all__ = ['segment', 'predict']
 
 # %% ../../nbs/16_commands/02_segment.ipynb #cli-002
 from pathlib import Path
-from typing import Optional
+from typing import Annotated, Optional
 import typer
-from .app import app, find_device
+from ..basics import AEError
+from .app import Device, Seed, Weights, app, cache_choice, find_device
+
+# %% ../../nbs/16_commands/02_segment.ipynb #segment-options-what
+MaskedRun = Annotated[Path, typer.Argument(metavar='RUN', help='Folder of a run with masks.')]
+Name = Annotated[str, typer.Option(help='What the segmenter is called; several can lie side by side.')]
+Masks = Annotated[Optional[Path], typer.Option(
+    help='Train on the masks in this folder, named like those of the run.')]
+Supervised = Annotated[bool, typer.Option('--supervised', help='Train on the ground truth instead: the upper bound.')]
+
+# %% ../../nbs/16_commands/02_segment.ipynb #segment-options-psl-c
+Rounds = Annotated[Optional[int], typer.Option(help='2 is PSL++: the first network draws the masks for the second.')]
+WPSL = Annotated[Optional[float], typer.Option(
+    help="Weight of the term against the network's own prediction; 0 is training without PSL.")]
+Refiner = Annotated[Optional[str], typer.Option(
+    help='Refine predictions of validation images by par, crf, lattice or no.')]
+RefineMasks = Annotated[Optional[str], typer.Option(
+    help='Refine the masks before training by par, crf, lattice or no.')]
+
+# %% ../../nbs/16_commands/02_segment.ipynb #segment-options-recipe-c
+RecipeName = Annotated[Optional[str], typer.Option(
+    help='creatures, photos or voc2012; that of the run if not given.')]
+Arch = Annotated[Optional[str], typer.Option(help="vgg16_largefov, or a backbone of timm's for DeepLabV3+.")]
+Size = Annotated[Optional[int], typer.Option(
+    help='Side of the training crops, pixels; images are predicted at a size in proportion.')]
+Epochs = Annotated[Optional[int], typer.Option(help='Epochs a round.')]
+
+# %% ../../nbs/16_commands/02_segment.ipynb #segment-options-machine-c
+Cache = Annotated[Optional[Path], typer.Option(help='Keep decoded images in this folder, not in RUN/cache.')]
+NoCache = Annotated[bool, typer.Option('--no-cache', help='Decode the images anew each time.')]
+Compile = Annotated[bool, typer.Option('--compile',
+    help='Compile the network where twenty minutes of training are left; needs a C++ compiler.')]
+Fresh = Annotated[bool, typer.Option('--fresh', help='Start over and throw away the segmenter of this name.')]
+
+# %% ../../nbs/16_commands/02_segment.ipynb #segment-size-f
+def _sized_recipe(name, size, **given):
+    "The segmenter's recipe called `name` with the hyperparameters that were given, sizes in proportion to `size`"
+    from ae_erasing.segmentation.recipe import read_seg_recipe
+    if size is None: return read_seg_recipe(name, **given)
+    r = read_seg_recipe(name)
+    return read_seg_recipe(name, **given, size=size, pred_size=round(r.pred_size*size/r.size))
 
 # %% ../../nbs/16_commands/02_segment.ipynb #cli-008b
 @app.command()
 def segment(
-    run:Path=typer.Argument(metavar='RUN', help='Folder of a run with masks.'),
-    name:str=typer.Option('psl', help='What the segmenter is called; several can lie side by side.'),
-    masks:Optional[Path]=typer.Option(None, help='Learn from the masks in this folder, named like those of the run.'),
-    supervised:bool=typer.Option(False, '--supervised', help='Learn from the true masks instead: the upper bound.'),
-    rounds:Optional[int]=typer.Option(None, help='2 is PSL++: the first network draws the masks for the second.'),
-    w_psl:Optional[float]=typer.Option(None, help='Weight of the term against the network\'s own prediction; 0 is training without PSL.'),
-    recipe:Optional[str]=typer.Option(None, help='creatures, photos or voc2012; that of the run if not given.'),
-    arch:Optional[str]=typer.Option(None, help='vgg16_largefov, or a backbone of timm\'s for DeepLabV3+.'),
-    size:Optional[int]=typer.Option(None, help='Side of the training crops, pixels; images are looked at at a size in proportion.'),
-    epochs:Optional[int]=typer.Option(None, help='Epochs a round.'),
-    weights:Optional[str]=typer.Option(None, help='yes, no, packaged, hub, or a file of weights to start from.'),
-    refine:Optional[str]=typer.Option(None, help='Refine predictions of validation images by par, crf, lattice or no.'),
-    refine_masks:Optional[str]=typer.Option(None, help='Refine the masks before training by par, crf, lattice or no.'),
-    seed:Optional[int]=typer.Option(None, help='Of everything random.'),
-    device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
-    cache:Optional[Path]=typer.Option(None, help='Keep decoded images in this folder, not in RUN/cache.'),
-    no_cache:bool=typer.Option(False, '--no-cache', help='Decode the images anew each time.'),
-    compile:bool=typer.Option(False, '--compile', help='Compile the network where twenty minutes of training are left; needs a C++ compiler.'),
-    fresh:bool=typer.Option(False, '--fresh', help='Start over and throw away the segmenter of this name.'),
+    run:MaskedRun, name:Name='psl', masks:Masks=None, supervised:Supervised=False,
+    rounds:Rounds=None, w_psl:WPSL=None, recipe:RecipeName=None, arch:Arch=None, size:Size=None, epochs:Epochs=None,
+    weights:Weights=None, refiner:Refiner=None, refine_masks:RefineMasks=None, seed:Seed=None, device:Device=None,
+    cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False,
 ):
     "Train a segmentation network on the masks of a run."
     from ae_erasing.mining.run import open_mining
-    from ae_erasing.segmentation.recipe import read_seg_recipe
     from ae_erasing.segmentation.segment import segment as train
     mining = open_mining(run)
-    r = recipe or mining.recipe.name
-    given = dict(arch=arch, pretrained=weights, epochs=epochs, rounds=rounds, w_psl=w_psl, refine=refine, refine_masks=refine_masks, seed=seed)
-    if size is not None: given.update(size=size, side=round(read_seg_recipe(r).side*size/read_seg_recipe(r).size))
-    train(mining, name, masks, read_seg_recipe(r, **given), supervised, find_device(device), fresh, cache=not no_cache and (cache or True), compile=compile)
+    given = dict(arch=arch, pretrained=weights, epochs=epochs, rounds=rounds, w_psl=w_psl, refiner=refiner,
+        refine_masks=refine_masks, seed=seed)
+    r = _sized_recipe(recipe or mining.recipe.name, size, **given)
+    where = find_device(device)
+    kept = cache_choice(cache, no_cache)
+    train(mining, name, masks, r, supervised, where, fresh, cache=kept, compile=compile)
     typer.echo(f'segmenter: {run/"segment"/name}')
     typer.echo(f'next: ae-erasing predict {run} IMAGES --out FOLDER' + ('' if name=='psl' else f' --name {name}'))
 
-
 # %% ../../nbs/16_commands/02_segment.ipynb #cli-053
-def _numbers(text):
-    "The positive numbers of `--scales`"
-    from ae_erasing.basics import AEError
+def _scales(text):
+    "The numbers of `--scales`"
     try: found = tuple(float(o) for o in text.replace(',', ' ').split())
     except ValueError: found = ()
-    if not found or not all(0<o<=8 for o in found): raise AEError(f'--scales {text!r}: give sizes as multiples of --side, from above 0 to 8, such as "1 1.5"')
-    return found
+    if found and all(0<o<=8 for o in found): return found
+    raise AEError(f'--scales {text!r}: give sizes as multiples of --pred-size, from above 0 to 8, such as "1 1.5"')
 
+# %% ../../nbs/16_commands/02_segment.ipynb #predict-options-what
+SegmentedRun = Annotated[Path, typer.Argument(metavar='RUN',
+    help='Folder of a run with a segmenter, or a model.safetensors.')]
+Images = Annotated[list[str], typer.Argument(metavar='IMAGES...',
+    help='Pictures, folders of pictures, or patterns such as "photos/*.jpg".')]
+MasksOut = Annotated[Path, typer.Option(help='Folder for the masks, and for overlays to look at.')]
+WhichName = Annotated[Optional[str], typer.Option(help='Which segmenter of the run; psl, or the only one.')]
+NoOverlays = Annotated[bool, typer.Option('--no-overlays', help='Write masks only.')]
+
+# %% ../../nbs/16_commands/02_segment.ipynb #predict-options-how
+PredSize = Annotated[Optional[int], typer.Option(min=32,
+    help='Predict a picture at about this many pixels squared; by default 8/7 of the side of the training crops.')]
+Scales = Annotated[str, typer.Option(help='Sizes to predict at, as multiples of that: "1 1.5".')]
+Flip = Annotated[bool, typer.Option('--flip', help='Predict the flipped picture, too.')]
+
+# %% ../../nbs/16_commands/02_segment.ipynb #predict-options-confidence
+MinConfidence = Annotated[float, typer.Option(min=0, max=1,
+    help='Classes with a lower confidence for the whole picture cannot occur, and others are weighted by theirs: '
+        '.1 in AE-PSL; 0 leaves it out.')]
+PredictRefiner = Annotated[Optional[str], typer.Option('--refiner',
+    help='Draw borders along colours: par or lattice, or crf where it is there.')]
+
+# %% ../../nbs/16_commands/02_segment.ipynb #predict-report-f
+def _echo_predicted(report, out, overlays):
+    "Print what was skipped, and what the masks hold; `report` is of `predict_files`"
+    for s in report['skipped']: typer.echo(f'  skipped: {s}')
+    by_share = sorted(report['share'].items(), key=lambda o: -o[1])
+    share = ', '.join(f'{c} {v:.0%}' for c,v in by_share if v>=.005)
+    n,seconds = len(report['written']),report['seconds']
+    typer.echo(f'masks: {n} in {out} after {seconds:.0f} s ({share} of the pixels)')
+    if overlays: typer.echo(f'to look at: {out/"overlays"}')
+
+# %% ../../nbs/16_commands/02_segment.ipynb #predict-command
 @app.command()
 def predict(
-    run:Path=typer.Argument(metavar='RUN', help='Folder of a run with a segmenter, or a model.safetensors.'),
-    images:list[str]=typer.Argument(metavar='IMAGES...', help='Pictures, folders of pictures, or patterns such as "photos/*.jpg".'),
-    out:Path=typer.Option(help='Folder for the masks, and for overlays to look at.'),
-    name:Optional[str]=typer.Option(None, help='Which segmenter of the run; psl, or the only one.'),
-    side:Optional[int]=typer.Option(None, min=32, help='Look at a picture with about this many pixels squared; by default 8/7 of the side of the training crops.'),
-    scales:str=typer.Option('1', help='Sizes to look at, as multiples of that: "1 1.5".'),
-    flip:bool=typer.Option(False, '--flip', help='Look at the mirror image too.'),
-    gate:float=typer.Option(0, min=0, max=1, help='Classes with a lower confidence for the whole picture cannot occur, and others are weighed by theirs: .1 in AE-PSL; 0 leaves it out.'),
-    refine:Optional[str]=typer.Option(None, help='Draw borders along colours: par or lattice, or crf where it is there.'),
-    no_overlays:bool=typer.Option(False, '--no-overlays', help='Write masks only.'),
-    device:Optional[str]=typer.Option(None, help='cpu, cuda, cuda:1, mps; a GPU if there is one.'),
+    run:SegmentedRun, images:Images, out:MasksOut, name:WhichName=None,
+    pred_size:PredSize=None, scales:Scales='1', flip:Flip=False,
+    min_confidence:MinConfidence=0, refiner:PredictRefiner=None, no_overlays:NoOverlays=False, device:Device=None,
 ):
     "Write masks of pictures with the segmenter of a run, indexed PNGs of exactly the pictures' size."
     from ae_erasing.segmentation.files import predict_files
-    scales,device = _numbers(scales),find_device(device)
-    report = predict_files(run, images, out, name, not no_overlays, device, side=side, scales=scales, flip=flip, gate=gate or None, refine=refine)
-    for s in report['skipped']: typer.echo(f'  skipped: {s}')
-    share = ', '.join(f'{c} {v:.0%}' for c,v in sorted(report['share'].items(), key=lambda o: -o[1]) if v>=.005)
-    typer.echo(f'masks: {len(report["written"])} in {out} after {report["seconds"]:.0f} s ({share} of the pixels)')
-    if not no_overlays: typer.echo(f'to look at: {out/"overlays"}')
+    how = dict(scales=_scales(scales), pred_size=pred_size, flip=flip, min_confidence=min_confidence or None)
+    where = find_device(device)
+    report = predict_files(run, images, out, name, not no_overlays, where, refiner=refiner, **how)
+    _echo_predicted(report, out, not no_overlays)

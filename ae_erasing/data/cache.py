@@ -14,88 +14,140 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from fastai.vision.all import store_attr
 from ..basics import AEError, atomic_write, thread_map
 from .labels import ImageLabels, item_size
+from fastcore.basics import patch, store_attr
 
 # %% ../../nbs/01_data/13_cache.ipynb #cache-005
 class ImageCache:
-    "The decoded images of a set in one file, mapped into memory; picklable."
+    "The decoded images of a dataset in one file, mapped into memory; picklable."
     def __init__(self,
         folder:str|Path, # Where its two files lie or shall lie
-        data:ImageLabels, # The set
+        data:ImageLabels, # The dataset
         max_side:int=1024, # Larger photos are shrunk to this
     ):
         self.folder,self.max_side = Path(folder),max_side
-        self.index,name = {str(o):n for n,o in enumerate(data.items)},f'{data.fingerprint()}-{max_side}'
+        self.index = {str(o):n for n,o in enumerate(data.items)}
+        name = f'{data.fingerprint()}-{max_side}'
         self.pixels_path,self.record_path = self.folder/f'{name}.bin',self.folder/f'{name}.json'
         self._pixels = self.sizes = None
     def __getstate__(self): return {**self.__dict__, '_pixels':None}
-    def open(self):
-        "Take the files that are there; False if they are not whole"
-        try:
-            self.sizes = [tuple(s) for s in json.loads(self.record_path.read_text())['sizes']]
-            n = [3*w*h for w,h in self.sizes]
-            ok = len(n)==len(self.index) and self.pixels_path.stat().st_size==sum(n)
-        except (OSError, ValueError, KeyError, TypeError): ok = False
-        if ok: self.offsets = np.cumsum([0, *n])
-        return ok
-    def build(self, data, workers=None, spare=2*10**9, tell=None):
-        "Decode all images of `data`, `workers` at a time, leaving `spare` bytes of the disk free; `tell` hears (done, of how many)"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for old in self.folder.glob('.*.part'):
-            if time.time()-old.stat().st_mtime>3600: old.unlink(missing_ok=True)
-        part,workers = self.folder/f'.{self.pixels_path.name}.{os.getpid()}.part',workers or os.cpu_count() or 1
-        sizes,at_once = [],8*workers
-        try:
-            with open(part, 'wb') as f:
-                for im in thread_map(lambda i: np.asarray(data.image(i, self.max_side)), range(len(data)), workers, at_once):
-                    f.write(im.tobytes())
-                    sizes.append(im.shape[1::-1])
-                    if len(sizes)%at_once and len(sizes)<len(data): continue
-                    to_come = f.tell()/len(sizes)*(len(data)-len(sizes))
-                    if shutil.disk_usage(self.folder).free < to_come+spare: raise AEError(f'{self.folder}: has no room for the decoded images (another {to_come/1e9:.1f} GB, and {spare/1e9:.1f} to spare); give the cache another folder, or go without')
-                    if tell: tell(len(sizes), len(data))
-            part.replace(self.pixels_path)
-        finally: part.unlink(missing_ok=True)
-        atomic_write(self.record_path, lambda f: f.write_text(json.dumps(dict(data=data.name, max_side=self.max_side, bytes=sum(3*w*h for w,h in sizes), sizes=sizes))))
-        return self.open()
-    def pixels(self, item):
-        "An image, uint8 (H,W,3), mapped and not yet read"
-        n = self.index[str(item)]
-        if self._pixels is None: self._pixels = np.memmap(self.pixels_path, np.uint8, 'r')
-        w,h = self.sizes[n]
-        return self._pixels[self.offsets[n]:self.offsets[n+1]].reshape(h, w, 3)
-    def holds(self, item, max_side):
-        "Is the image at `max_side` what lies here, to the pixel?"
-        most = max(self.sizes[self.index[str(item)]])
-        return max_side==self.max_side or (self.max_side is None or most<self.max_side) and (max_side is None or most<=max_side)
 
-# %% ../../nbs/01_data/13_cache.ipynb #cache-007
+# %% ../../nbs/01_data/13_cache.ipynb #cache-open
+@patch
+def open(self:ImageCache)->bool: # False if the files are not whole
+    "Take the files that are there."
+    try:
+        self.sizes = [tuple(s) for s in json.loads(self.record_path.read_text())['sizes']]
+        n = [3*w*h for w,h in self.sizes]
+        ok = len(n)==len(self.index) and self.pixels_path.stat().st_size==sum(n)
+    except (OSError, ValueError, KeyError, TypeError): return False
+    if ok: self.offsets = np.cumsum([0, *n])
+    return ok
+
+# %% ../../nbs/01_data/13_cache.ipynb #cache-sweep
+def _sweep(folder):
+    for old in folder.glob('.*.part'):
+        if time.time()-old.stat().st_mtime>3600: old.unlink(missing_ok=True)
+
+# %% ../../nbs/01_data/13_cache.ipynb #cache-room
+def _check_room(folder, to_come, spare):
+    if shutil.disk_usage(folder).free >= to_come+spare: return
+    raise AEError(f'{folder}: has no room for the decoded images (another {to_come/1e9:.1f} GB, '
+        f'and {spare/1e9:.1f} to spare); give the cache another folder, or go without')
+
+# %% ../../nbs/01_data/13_cache.ipynb #cache-decode
+@patch
+def _decode(self:ImageCache, data, f, workers, spare, tell):
+    "Write all images to the open file `f`; their sizes"
+    sizes,n,at_once = [],len(data),8*workers
+    def pixels(i): return np.asarray(data.image(i, self.max_side))
+    for im in thread_map(pixels, range(n), workers, at_once):
+        f.write(im.tobytes())
+        sizes.append(im.shape[1::-1])
+        if len(sizes)%at_once and len(sizes)<n: continue
+        _check_room(self.folder, f.tell()/len(sizes)*(n-len(sizes)), spare)
+        if tell: tell(len(sizes), n)
+    return sizes
+
+# %% ../../nbs/01_data/13_cache.ipynb #cache-record
+@patch
+def _write_record(self:ImageCache, name, sizes):
+    record = dict(data=name, max_side=self.max_side, bytes=sum(3*w*h for w,h in sizes), sizes=sizes)
+    def save(f): f.write_text(json.dumps(record))
+    atomic_write(self.record_path, save)
+
+@patch
+def build(self:ImageCache,
+    data:ImageLabels, # The dataset
+    workers:int=None, # Images decoded at a time; None is one a processor
+    spare:int=2*10**9, # Bytes of the disk to leave free; `AEError` if they would not be
+    tell=None, # Called with (done, of how many)
+)->bool: # Are the files whole?
+    "Decode all images."
+    self.folder.mkdir(parents=True, exist_ok=True)
+    _sweep(self.folder)
+    part = self.folder/f'.{self.pixels_path.name}.{os.getpid()}.part'
+    try:
+        with part.open('wb') as f: sizes = self._decode(data, f, workers or os.cpu_count() or 1, spare, tell)
+        part.replace(self.pixels_path)
+    finally: part.unlink(missing_ok=True)
+    self._write_record(data.name, sizes)
+    return self.open()
+
+# %% ../../nbs/01_data/13_cache.ipynb #cache-pixels
+@patch
+def pixels(self:ImageCache,
+    item, # One of the dataset's `items`
+)->np.ndarray: # uint8 (H,W,3), mapped and not yet read
+    "The pixels of an image."
+    n = self.index[str(item)]
+    if self._pixels is None: self._pixels = np.memmap(self.pixels_path, np.uint8, 'r')
+    w,h = self.sizes[n]
+    return self._pixels[self.offsets[n]:self.offsets[n+1]].reshape(h, w, 3)
+
+# %% ../../nbs/01_data/13_cache.ipynb #cache-holds
+@patch
+def holds(self:ImageCache,
+    item, # One of the dataset's `items`
+    max_side:int|None, # Longest side allowed, pixels; None allows any
+)->bool:
+    "Is the image at `max_side` what lies here, to the pixel?"
+    longest = max(self.sizes[self.index[str(item)]])
+    if max_side==self.max_side: return True
+    whole = self.max_side is None or longest<self.max_side
+    return whole and (max_side is None or longest<=max_side)
+
+# %% ../../nbs/01_data/13_cache.ipynb #cache-items
 class _FromCache:
-    "`open_item` of a set with a cache"
+    "`open_item` of a dataset with a cache"
     def __init__(self, cache, open_item):
         store_attr()
-        self.keywords = getattr(open_item, 'keywords', None) # drawn sets are told apart by these
+        self.keywords = getattr(open_item, 'keywords', None) # datasets that are drawn are told apart by these
     def __call__(self, item, max_side=None):
-        return Image.fromarray(self.cache.pixels(item)) if self.cache.holds(item, max_side) else self.open_item(item, max_side)
+        if not self.cache.holds(item, max_side): return self.open_item(item, max_side)
+        return Image.fromarray(self.cache.pixels(item))
 
 class _SizeFromCache:
-    "`open_size` of a set with a cache"
+    "`open_size` of a dataset with a cache"
     def __init__(self, cache, open_size): store_attr()
     def __call__(self, item, max_side=None):
-        return self.cache.sizes[self.cache.index[str(item)]] if self.cache.holds(item, max_side) else self.open_size(item, max_side)
+        if not self.cache.holds(item, max_side): return self.open_size(item, max_side)
+        return self.cache.sizes[self.cache.index[str(item)]]
 
+# %% ../../nbs/01_data/13_cache.ipynb #cache-007
 def cache_images(
-    data:ImageLabels, # The set
-    folder:str|Path, # Where decoded images lie or shall lie; may be shared by several sets and runs, and deleted at any time
+    data:ImageLabels, # The dataset
+    folder:str|Path, # Where decoded images lie or shall lie; may be shared by datasets and runs, and deleted
     max_side:int=1024, # Larger photos are shrunk to this
     workers:int=None, # Images decoded at a time; None is one a processor
     spare:int=2*10**9, # Bytes of the disk to leave free; `AEError` if they would not be
     tell=None, # Called with (done, of how many) while it decodes
-)->ImageLabels: # The same set, reading from the cache
-    "Decode the images of a set once."
+)->ImageLabels: # The same dataset, reading from the cache
+    "Decode the images of a dataset once."
     if isinstance(data.open_item, _FromCache): return data
     cache = ImageCache(folder, data, max_side)
-    if not cache.open() and not cache.build(data, workers, spare, tell): raise AEError(f'{cache.pixels_path}: has changed while it was written; go without a cache')
-    return replace(data, open_item=_FromCache(cache, data.open_item), open_size=_SizeFromCache(cache, data.open_size or partial(item_size, open_item=data.open_item)))
+    if not cache.open() and not cache.build(data, workers, spare, tell):
+        raise AEError(f'{cache.pixels_path}: has changed while it was written; go without a cache')
+    open_size = data.open_size or partial(item_size, open_item=data.open_item)
+    return replace(data, open_item=_FromCache(cache, data.open_item), open_size=_SizeFromCache(cache, open_size))

@@ -1,4 +1,4 @@
-"""A folder a class is the simplest way to say what images show.
+"""One folder for each class is the simplest way to say what images show
 
 Docs: https://ae-erasing.github.io/ae_erasing/01_data/folders.html.md"""
 
@@ -14,27 +14,45 @@ from .images import IMAGE_SUFFIXES, image_files
 from .labels import ImageLabels
 from .rows import check_folder, class_list, from_rows, merge_same
 
-# %% ../../nbs/01_data/03_folders.ipynb #data-030
+# %% ../../nbs/01_data/03_folders.ipynb #folders-names
 NEGATIVES = {'_none','none','background','negative','negatives'}
 SPLITS = {'train':True, 'training':True, 'val':False, 'valid':False, 'validation':False, 'test':False}
 
+def _subfolders(path):
+    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(('.','__')))
+
+# %% ../../nbs/01_data/03_folders.ipynb #folders-split
+def _split_folders(path):
+    "{folder that holds class folders: is it for training}, and the names of other folders beside `train`"
+    tops = _subfolders(path)
+    split = {p:SPLITS[p.name.lower()] for p in tops if p.name.lower() in SPLITS}
+    if not any(split.values()): return {path:True},[]
+    odd = [p.name for p in tops if p not in split]
+    return ({path:True} if odd else split),odd
+
+# %% ../../nbs/01_data/03_folders.ipynb #folders-notes
+def _folder_notes(split, odd, found):
+    "`found` are (class folder, is it for training, its images)"
+    notes = []
+    loose = [p.name for s in split for p in s.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+    if loose: notes.append(f'{len(loose)} images lie beside the class folders and are not used: {listed(loose)}')
+    if odd: notes.append(f'beside train and valid there is {listed(odd)}: all of them are taken for classes')
+    empty = sorted({d.name for d,_,fs in found if not fs}-{d.name for d,_,fs in found if fs})
+    if empty: notes.append(f'{len(empty)} class folders hold no images: {listed(empty)}')
+    return notes
+
+# %% ../../nbs/01_data/03_folders.ipynb #data-030
 def from_folder(
     path:str|Path, # Folder with a sub-folder for each class, or with `train` and `valid` folders of such
-    classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is alphabetical, or `classes.txt` in `path`
+    classes:list|str|Path|None=None, # Order: a list or a file; None is alphabetical, or `classes.txt` in `path`
 )->ImageLabels: # All images below the class folders
     "Images sorted into folders by class."
     path = check_folder(path)
-    tops = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(('.','__')))
-    split = {p:SPLITS[p.name.lower()] for p in tops if p.name.lower() in SPLITS}
-    odd = [p.name for p in tops if p not in split] if any(split.values()) else []
-    if len(split)<len(tops) or not any(split.values()): split = {path:True}
-    folders = [(d,t) for s,t in split.items() for d in sorted(s.iterdir()) if d.is_dir() and not d.name.startswith(('.','__'))]
-    if not folders: raise AEError(f'{path}: holds no folders; sort the images into one folder for each class, or list them in a CSV table (image,labels)')
-    loose = [p.name for s in split for p in s.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
-    notes = [f'{len(loose)} images lie beside the class folders and are not used: {listed(loose)}'] if loose else []
-    if odd: notes.append(f'beside train and valid there is {listed(odd)}: all of them are taken for classes')
+    split,odd = _split_folders(path)
+    folders = [(d,t) for s,t in split.items() for d in _subfolders(s)]
+    if not folders: raise AEError(f'{path}: '
+        'holds no folders; sort the images into one folder for each class, or list them in a CSV table (image,labels)')
     found = [(d, t, image_files(d)) for d,t in folders]
-    empty = sorted({d.name for d,_,fs in found if not fs}-{d.name for d,_,fs in found if fs})
-    if empty: notes.append(f'{len(empty)} class folders hold no images: {listed(empty)}')
     rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t,fs in found for p in fs]
+    notes = _folder_notes(split, odd, found)
     return from_rows(path.resolve().name, merge_same(rows), path, class_list(path, classes), None, notes)

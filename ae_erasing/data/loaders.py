@@ -1,4 +1,4 @@
-"""From a data set to fastai batches.
+"""From a dataset to fastai's batches of images, labels and masks of what is erased
 
 Docs: https://ae-erasing.github.io/ae_erasing/01_data/loaders.html.md"""
 
@@ -12,18 +12,42 @@ import math, random
 from functools import partial
 import numpy as np
 from PIL import Image
-from torchvision.transforms.v2.functional import InterpolationMode, resize
-from fastai.vision.all import (DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, MultiCategoryBlock, PILImage, PILMask, RandTransform,
-    TensorImage, TensorMask, ToTensor, store_attr)
 from ..basics import AEError
 from .labels import ImageLabels
 from .folders import from_folder
 from .tables import from_csv
+from torchvision.transforms.v2.functional import InterpolationMode, resize
+from fastai.vision.all import (DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, MultiCategoryBlock,
+    PILImage, PILMask, RandTransform, TensorImage, TensorMask, ToTensor, store_attr)
+from fastcore.basics import patch
 
-# %% ../../nbs/01_data/05_loaders.ipynb #data-046
-def _image(i, data, max_side): return PILImage.create(data.image(i, max_side))
-def _mask(i, erased): return PILMask.create(Image.fromarray(erased(i).astype(np.uint8)))
-def _names(i, data): return [data.vocab[k] for k in data.labels[i]]
+# %% ../../nbs/01_data/05_loaders.ipynb #loaders-part
+def _middle(h, w, nh, nw): return (h-nh)//2,(w-nw)//2,nh,nw
+
+def _any_part(h, w, min_scale, ratio):
+    "(top, left, height, width) of a part of random area and proportions"
+    for _ in range(10):
+        area = random.uniform(min_scale, 1)*w*h
+        shape = math.exp(random.uniform(*map(math.log, ratio)))
+        nw,nh = round((area*shape)**.5),round((area/shape)**.5)
+        if 0<nw<=w and 0<nh<=h: return random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
+    nw,nh = max(1, round(h*ratio[1])),max(1, round(w/ratio[0]))
+    return _middle(h, w, min(h, nh), min(w, nw))
+
+# %% ../../nbs/01_data/05_loaders.ipynb #loaders-own
+def _own_pixels(h, w, size, train):
+    "(top, left, height, width) of a square of `size`, as far as it fits"
+    nh,nw = min(h, size),min(w, size)
+    if not train: return _middle(h, w, nh, nw)
+    return random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
+
+# %% ../../nbs/01_data/05_loaders.ipynb #loaders-pad
+def _window(x, top, left, height, width): return x[...,top:top+height,left:left+width]
+
+def _pad(x, size, fill):
+    out = x.new_tensor(fill).view(-1, 1, 1).expand(len(x), size, size).clone()
+    out[:,:x.shape[-2],:x.shape[-1]] = x
+    return out
 
 # %% ../../nbs/01_data/05_loaders.ipynb #data-047
 class CropFlip(RandTransform):
@@ -34,7 +58,7 @@ class CropFlip(RandTransform):
         min_scale:float=.5, # Least share of the image's area; for crops that are resized
         ratio:tuple=(3/4,4/3), # Least and most width to height of the crop; the same
         device=None, # Where images are to be resized; None leaves them where they are
-        crop:str='resize', # 'resize': a part of any size, resized to the square; 'pad': a square of the image's own pixels, padded where the image is smaller (AE-PSL)
+        crop:str='resize', # 'resize': any part, resized; 'pad': a square of the image's own pixels, padded (AE-PSL)
         pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]
         pad_mask:int=0, # Value of padding in masks
     ):
@@ -42,44 +66,48 @@ class CropFlip(RandTransform):
         if crop not in ('resize','pad'): raise AEError(f"crop={crop!r}: is unknown; use 'resize' or 'pad'")
         store_attr()
         self.colour = [round(255*c) for c in pad_fill]
-    def before_call(self, b, split_idx):
-        h,w = b[0].shape[-2:]
-        self.flipped = not split_idx and random.random()<.5
-        if self.crop=='pad': self.box = self._own_pixels(h, w, split_idx)
-        else: self.box = (0,0,h,w) if split_idx else self._any_part(h, w)
-    def _own_pixels(self, h, w, split_idx):
-        "A square of `size`, or as much of it as there is: anywhere in training, in the middle in validation"
-        nh,nw = min(h, self.size),min(w, self.size)
-        if split_idx: return (h-nh)//2,(w-nw)//2,nh,nw
-        return random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
-    def _any_part(self, h, w):
-        "A part of random area and proportions"
-        for _ in range(10):
-            area,ratio = random.uniform(self.min_scale, 1)*w*h,math.exp(random.uniform(*map(math.log, self.ratio)))
-            nw,nh = round((area*ratio)**.5),round((area/ratio)**.5)
-            if 0<nw<=w and 0<nh<=h: return random.randint(0, h-nh),random.randint(0, w-nw),nh,nw
-        nw,nh = min(w, max(1, round(h*self.ratio[1]))),min(h, max(1, round(w/self.ratio[0]))) # very long images: as much of the middle as the ratios allow
-        return (h-nh)//2,(w-nw)//2,nh,nw
-    def _cut(self, x, mode, fill):
-        t,l,h,w = self.box
-        x = x[...,t:t+h,l:l+w]
-        if self.device is not None: x = x.to(self.device)
-        if (h,w)!=(self.size,)*2: x = self._pad(x, fill) if self.crop=='pad' else resize(x, [self.size]*2, mode, antialias=mode==InterpolationMode.BILINEAR)
-        return x.flip(-1) if self.flipped else x
-    def _pad(self, x, fill):
-        "To the right and below, as Caffe's DeepLab does"
-        out = x.new_tensor(fill).view(-1, 1, 1).expand(len(x), self.size, self.size).clone()
-        out[:,:x.shape[-2],:x.shape[-1]] = x
-        return out
     def encodes(self, x:TensorImage): return self._cut(x, InterpolationMode.BILINEAR, self.colour)
     def encodes(self, x:TensorMask): return self._cut(x[None], InterpolationMode.NEAREST_EXACT, [self.pad_mask])[0]
+
+# %% ../../nbs/01_data/05_loaders.ipynb #loaders-before
+@patch
+def before_call(self:CropFlip, b, split_idx):
+    "Choose the crop, and whether to flip it."
+    h,w = b[0].shape[-2:]
+    self.flipped = not split_idx and random.random()<.5
+    if self.crop=='pad': self.box = _own_pixels(h, w, self.size, not split_idx)
+    else: self.box = (0,0,h,w) if split_idx else _any_part(h, w, self.min_scale, self.ratio)
+
+# %% ../../nbs/01_data/05_loaders.ipynb #loaders-cut
+@patch
+def _cut(self:CropFlip, x, mode, fill):
+    x = _window(x, *self.box)
+    if self.device is not None: x = x.to(self.device)
+    if self.box[2:]!=(self.size,)*2:
+        if self.crop=='pad': x = _pad(x, self.size, fill)
+        else: x = resize(x, [self.size]*2, mode, antialias=mode==InterpolationMode.BILINEAR)
+    return x.flip(-1) if self.flipped else x
+
+# %% ../../nbs/01_data/05_loaders.ipynb #data-046
+def _image(i, data, max_side): return PILImage.create(data.image(i, max_side))
+def _mask(i, erased): return PILMask.create(Image.fromarray(erased(i).astype(np.uint8)))
+def _names(i, data): return [data.vocab[k] for k in data.labels[i]]
+
+# %% ../../nbs/01_data/05_loaders.ipynb #loaders-block
+def _block(data, tfms, max_side, erased):
+    "Blocks for images, masks if there are any, and labels"
+    masks,get_masks = ([MaskBlock],[partial(_mask, erased=erased)]) if erased else ([],[])
+    blocks = (ImageBlock, *masks, MultiCategoryBlock(vocab=list(data.vocab)))
+    getters = [partial(_image, data=data, max_side=max_side), *get_masks, partial(_names, data=data)]
+    splitter = IndexSplitter(data.valid_idxs)
+    return DataBlock(blocks, n_inp=1+len(masks), item_tfms=tfms, getters=getters, splitter=splitter)
 
 # %% ../../nbs/01_data/05_loaders.ipynb #data-047b
 def image_dls(
     data:ImageLabels, # What to load
     size:int=224, # Side of the square the classifier sees, pixels
-    bs:int=16, # Images a batch
-    erased:callable=None, # Index -> bool (H,W), what is erased from that image; None for plain images
+    bs:int=16, # Batch size
+    erased:callable=None, # Number of an image -> bool (H,W), what is erased from it; None for plain images
     min_scale:float=.5, # Least share of the image's area in a training crop
     max_side:int=1024, # Larger photos are shrunk to this before cropping; `erased` masks must have the shrunk size
     num_workers:int=0, # Loader processes
@@ -89,12 +117,14 @@ def image_dls(
     pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]
     **kwargs, # Passed to `DataBlock.dataloaders`
 )->DataLoaders: # Batches of (image, labels), or of (image, mask, labels) where something is erased
-    "fastai `DataLoaders` in which each image travels with the mask of what is erased from it, if anything is."
-    tfms = item_tfms or [CropFlip(size, min_scale, device=None if num_workers else device, crop=crop, pad_fill=pad_fill)]
-    masks,getters = ((MaskBlock,),[partial(_mask, erased=erased)]) if erased else ((),[])
-    block = DataBlock(blocks=(ImageBlock, *masks, MultiCategoryBlock(vocab=list(data.vocab))), n_inp=1+len(masks), item_tfms=tfms,
-        getters=[partial(_image, data=data, max_side=max_side), *getters, partial(_names, data=data)], splitter=IndexSplitter(data.valid_idxs))
-    return block.dataloaders(range(len(data)), bs=min(bs, max(1, len(data.train_idxs))), num_workers=num_workers, device=device, **kwargs)
+    "`DataLoaders` in which each image travels with the mask of what is erased from it, if anything is."
+    resize_on = None if num_workers else device
+    tfms = item_tfms or [CropFlip(size, min_scale, device=resize_on, crop=crop, pad_fill=pad_fill)]
+    bs = min(bs, max(1, len(data.train_idxs)))
+    block = _block(data, tfms, max_side, erased)
+    return block.dataloaders(range(len(data)), bs=bs, num_workers=num_workers, device=device, **kwargs)
 
+# %% ../../nbs/01_data/05_loaders.ipynb #loaders-methods
 ImageLabels.dls = image_dls
-ImageLabels.from_folder,ImageLabels.from_csv = staticmethod(from_folder),staticmethod(from_csv)
+ImageLabels.from_folder = staticmethod(from_folder)
+ImageLabels.from_csv = staticmethod(from_csv)

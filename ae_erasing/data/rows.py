@@ -1,4 +1,4 @@
-"""Paths and names of classes become a data set, and what is wrong with them is said.
+"""Paths and names of classes become a dataset, and what is wrong with them is said
 
 Docs: https://ae-erasing.github.io/ae_erasing/01_data/rows.html.md"""
 
@@ -14,62 +14,76 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from ..basics import AEError, listed, thread_map
-from .images import open_image, reading_image
+from .images import reading_image
 from .labels import ImageLabels, Paths
 
 # %% ../../nbs/01_data/02_rows.ipynb #data-022
-def _repeated(xs):
-    "Those that occur more than once"
-    seen = set()
-    return {x for x in xs if x in seen or seen.add(x)}
+def _repeated(xs): return {x for x,n in Counter(xs).items() if n>1}
 
+def _key(path, i, length):
+    "The stem (`length` 0), the relative path without (1) or with suffix (2), or that and its number `i` (3)"
+    p = Path(path)
+    above = [o for o in p.parts[:-1] if o!=p.anchor] if length else []
+    parts = [*above, p.stem if length<2 else p.name]
+    return '/'.join('_' if o in ('.','..') else o for o in parts) + (f'~{i}' if length==3 else '')
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-keys
 def run_keys(
     paths:list, # Relative paths of the images
     folders:bool=False, # Keep the folders in all names
 )->list[str]: # One key an image, with `/` between folders
-    "Short unique names: the stem; where stems repeat, the relative path without suffix; where those repeat too, with suffix."
-    safe = lambda *parts: '/'.join('_' if o in ('.','..') else o for o in parts)
-    def key(i, length):
-        p = Path(paths[i])
-        above = [o for o in p.parts[:-1] if o!=p.anchor]
-        return safe(p.stem) if length==0 else safe(*above, p.stem) if length==1 else safe(*above, p.name) + (f'~{i}' if length==3 else '')
-    longer,keys = [int(folders)]*len(paths),[key(i, folders) for i in range(len(paths))]
+    "Short unique names: the stem; where that repeats, the relative path without suffix; then with suffix."
+    lengths = [int(folders)]*len(paths)
+    keys = [_key(p, i, int(folders)) for i,p in enumerate(paths)]
     while twice := _repeated(k.casefold() for k in keys):
-        for i in [i for i,k in enumerate(keys) if k.casefold() in twice]:
-            longer[i] = min(longer[i]+1, 3)
-            keys[i] = key(i, longer[i])
+        for i,k in enumerate(keys):
+            if k.casefold() not in twice: continue
+            lengths[i] = min(lengths[i]+1, 3)
+            keys[i] = _key(paths[i], i, lengths[i])
     return keys
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-lines
+def _text_of(path):
+    try: return Path(path).read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as e:
+        raise AEError(f'{path}: cannot be read as a list of classes ({type(e).__name__}); '
+            'give a text file with one class a line') from None
 
 # %% ../../nbs/01_data/02_rows.ipynb #data-025
 def read_classes(
     path:str|Path, # Text file, one class a line; `# name` keeps a number for a class without images
 )->list[str]: # The lines, stripped
     "The classes named in a file, in order: value in a mask = number of the line."
-    try: lines = Path(path).read_text(encoding='utf-8-sig').rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as e: raise AEError(f'{path}: cannot be read as a list of classes ({e.__class__.__name__}); give a text file with one class a line') from None
-    names = [l.strip() for l in lines]
+    names = [l.strip() for l in _text_of(path).rstrip().splitlines()]
     if not names: raise AEError(f'{path}: holds no class; write one a line')
-    if '' in names: raise AEError(f'{path}: line {names.index("")+1} is empty, but every line is the number of a class; remove it or name the class')
+    if '' in names:
+        raise AEError(f'{path}: line {names.index("")+1} is empty, '
+            'but every line is the number of a class; remove it or name the class')
     twice = [n for n,c in Counter(n.lstrip('# ') for n in names).items() if c>1]
     if twice: raise AEError(f'{path}: class {twice[0]!r} stands on several lines; keep one')
     return names
 
+# %% ../../nbs/01_data/02_rows.ipynb #rows-unknown
+def _class_error(where, name, what, others):
+    near = difflib.get_close_matches(name, others, 1, .5)
+    hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(sorted(others)[:8])}'
+    return AEError(f'{where}: class {name!r} {what}; {hint}')
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-vocab
 def _fix_vocab(found, classes, where):
     "The classes in order; `found` are the names in the data"
     if classes is None: return sorted(found)
     if isinstance(classes, (str, Path)): where,classes = classes,read_classes(classes)
     names = [c.lstrip('# ') for c in classes]
-    def fail(name, what, others):
-        near = difflib.get_close_matches(name, others, 1, .5)
-        hint = f'did you mean {near[0]!r}?' if near else f'known: {", ".join(sorted(others)[:8])}'
-        raise AEError(f'{where}: class {name!r} {what}; {hint}')
-    for c,n in zip(classes, names):
-        if not c.startswith('#') and n not in found: fail(n, f'is in this list but no image has it (write "# {n}" to keep its number)', found-set(names) or found)
-    for n in sorted(found):
-        if n not in names: fail(n, 'is in the data but not in this list', set(names)-found or set(names))
+    unused = [n for c,n in zip(classes, names) if not c.startswith('#') and n not in found]
+    if unused:
+        what = f'is in this list but no image has it (write "# {unused[0]}" to keep its number)'
+        raise _class_error(where, unused[0], what, found-set(names) or found)
+    new = sorted(found-set(names))
+    if new: raise _class_error(where, new[0], 'is in the data but not in this list', set(names)-found or set(names))
     return names
 
-# %% ../../nbs/01_data/02_rows.ipynb #data-028
+# %% ../../nbs/01_data/02_rows.ipynb #rows-look
 def _look(path):
     "What is wrong with a file, and a digest of what it holds"
     try:
@@ -78,41 +92,54 @@ def _look(path):
             return None,hashlib.sha1(path.read_bytes()).hexdigest()[:16]
     except AEError as e: return str(e).removeprefix(f'{path}: '),None
 
+# %% ../../nbs/01_data/02_rows.ipynb #rows-again
+def _size_and_time(path):
+    try: stat = path.stat()
+    except OSError: return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+def _look_again(path, was):
+    "`_look` at a file, and its size and time; one that is as it `was` isn't opened"
+    now = _size_and_time(path)
+    if now and isinstance(was, list) and was[:2]==now: return None,was[2],now
+    return *_look(path),now
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-remember
+def _remembered(memory):
+    "What the file `memory` says of images: {relative path: [size, time, digest]}"
+    known = {}
+    with suppress(OSError, ValueError): known = json.loads(memory.read_text())
+    return known if isinstance(known, dict) else {}
+
+def _remember(memory, known):
+    with suppress(OSError):
+        part = memory.with_name(f'{memory.name}.part')
+        part.write_text(json.dumps(known))
+        part.replace(memory)
+
+def _rel(p, root):
+    try: return p.relative_to(root).as_posix()
+    except ValueError: return p.as_posix()
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-all
 _MANY = 1000
 
 def _look_all(paths, root, memory=None):
-    "`_look` at every file; sound ones that stay as they were are known from the file `memory`, kept where there are many"
-    known,memory = {},memory if len(paths)>=_MANY else None
-    if memory:
-        with suppress(OSError, ValueError): known = json.loads(memory.read_text())
-        if not isinstance(known, dict): known = {}
-    def one(p):
-        try: sign = [p.stat().st_size, p.stat().st_mtime_ns]
-        except OSError: return *_look(p),None
-        was = known.get(_rel(p, root))
-        return (None, was[2], sign) if isinstance(was, list) and was[:2]==sign else (*_look(p), sign)
+    "`_look` at every file; sound ones are known from the file `memory`, kept where there are many"
+    if len(paths)<_MANY: memory = None
+    known = _remembered(memory) if memory else {}
+    def again(p): return _look_again(p, known.get(_rel(p, root)))
     seen,new = [],{}
-    for p,(why,digest,sign) in zip(paths, thread_map(one, paths)):
+    for p,(why,digest,now) in zip(paths, thread_map(again, paths)):
         seen.append((why, digest))
-        if memory and not why: new[_rel(p, root)] = [*sign, digest]
-    if not new.items()<=known.items():
-        with suppress(OSError):
-            part = memory.with_name(f'{memory.name}.part')
-            part.write_text(json.dumps({**known, **new}))
-            part.replace(memory)
+        if memory and not why: new[_rel(p, root)] = [*now, digest]
+    if not new.items()<=known.items(): _remember(memory, {**known, **new})
     return seen
 
-def from_rows(
-    name:str, # What the set is called
-    rows, # (path, names of its classes, True if for training), one an image
-    root:Path, # Keys are made from paths relative to this
-    classes:list|str|Path|None=None, # Order of the classes: a list, or a file with one a line; None is alphabetical
-    open_truth:callable=None, # Path of an image -> its true mask or None
-    notes:tuple=(), # What the caller has to say already
-    memory:Path|None=None, # File that remembers which of many images were sound, so that they are not looked at again
-)->ImageLabels: # Without the unreadable files, which `notes` names
-    "Make a record of (path, class names, split) rows after looking at every file."
-    merged,again,shared = {},[],{} # images of the same labels share one tuple
+# %% ../../nbs/01_data/02_rows.ipynb #rows-join
+def _joined(rows):
+    "{path: (sorted names of its classes, is it for training)}, and the names of images that have several rows"
+    merged,again,shared = {},[],{}
     for p,ls,tr in rows:
         p = str(p)
         if p in merged:
@@ -120,57 +147,111 @@ def from_rows(
             ls,tr = [*merged[p][0], *ls],merged[p][1]
         kind = (tuple(sorted({*ls})), tr)
         merged[p] = shared.setdefault(kind, kind)
-    notes = list(notes)
-    if again: notes.append(f'{len(again)} images named more than once, their labels joined: {listed(again)}')
-    found = set().union(*(ls for ls,_ in shared))
-    vocab = _fix_vocab(found, classes, name)
-    if not vocab: raise AEError(f'{name}: no image has a label; name what is in the images')
-    paths = Paths(merged)
-    seen = _look_all(paths, root, memory)
-    bad = [(p,why) for p,(why,_) in zip(paths, seen) if why]
-    notes += [f'skipped {_rel(p, root)}: {why}' for p,why in bad]
-    good = [p for p,(why,_) in zip(merged, seen) if not why]
-    if not good: raise AEError(f'{name}: ' + (f'none of its {len(bad)} images can be read, e.g. {_rel(bad[0][0], root)} {bad[0][1]}' if bad else 'holds no images (jpg, png, webp, bmp, tif, gif)'))
-    twice,twins = _repeated(digest for _,digest in seen if digest),{}
+    return merged,again
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-repeats
+def _repeats(again):
+    return [f'{len(again)} images named more than once, their labels joined: {listed(again)}'] if again else []
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-bad
+def _skipped(name, paths, seen, root):
+    "Notes on the files that cannot be read"
+    bad = [(_rel(p, root),why) for p,(why,_) in zip(paths, seen) if why]
+    if len(bad)<len(paths): return [f'skipped {p}: {why}' for p,why in bad]
+    if not bad: raise AEError(f'{name}: holds no images (jpg, png, webp, bmp, tif, gif)')
+    raise AEError(f'{name}: none of its {len(bad)} images can be read, e.g. {" ".join(bad[0])}')
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-same
+def _identical(paths, seen, root):
+    twice = _repeated(digest for _,digest in seen if digest)
+    twins = {}
     for p,(_,digest) in zip(paths, seen):
         if digest in twice: twins.setdefault(digest, []).append(_rel(p, root))
     same = [' = '.join(t) for t in twins.values()]
-    if same: notes.append(f'{len(same)} {"group" if len(same)==1 else "groups"} of identical files: {listed(same)}')
-    ids = {ls:tuple(sorted(vocab.index(l) for l in ls)) for ls,_ in shared}
-    items = Paths(good)
-    data = ImageLabels(name, items, tuple(run_keys([_rel(p, root) for p in items])),
-        tuple(ids[merged[p][0]] for p in good), tuple(vocab), tuple(merged[p][1] for p in good), open_image, open_truth, ())
-    if not any(data.train): raise AEError(f'{name}: no image is for training; rows of split "train" (or a table without a split column) are mined')
-    count = Counter(k for i in data.train_idxs for k in data.labels[i])
-    if not count: raise AEError(f'{name}: no training image has a label; name what is in the images')
-    for k,c in enumerate(vocab):
-        if not count[k]: notes.append(f'class {c!r} has no training image: nothing will be mined for it')
-    if len(count)==1 and all(data.labels[i] for i in data.train_idxs): notes.append('every training image has the one class there is: add images without it, or the classifier has nothing to tell apart')
-    return replace(data, notes=tuple(notes))
+    groups = 'group' if len(same)==1 else 'groups'
+    return [f'{len(same)} {groups} of identical files: {listed(same)}'] if same else []
 
-def _rel(p, root):
-    try: return p.relative_to(root).as_posix()
-    except ValueError: return p.as_posix()
+# %% ../../nbs/01_data/02_rows.ipynb #rows-train
+def _train_counts(data):
+    "Training images by class"
+    if not any(data.train): raise AEError(f'{data.name}: '
+        'no image is for training; rows of split "train" (or a table without a split column) are mined')
+    count = Counter(k for i in data.train_idxs for k in data.labels[i])
+    if not count: raise AEError(f'{data.name}: no training image has a label; name what is in the images')
+    return count
+
+def _class_notes(data):
+    count = _train_counts(data)
+    notes = [f'class {c!r} has no training image: nothing will be mined for it'
+        for k,c in enumerate(data.vocab) if not count[k]]
+    if len(count)==1 and all(data.labels[i] for i in data.train_idxs):
+        notes.append('every training image has the one class there is: '
+            'add images without it, or the classifier has nothing to tell apart')
+    return notes
+
+# %% ../../nbs/01_data/02_rows.ipynb #rows-data
+def _dataset(name, merged, vocab, root, open_truth):
+    ids = {ls:tuple(sorted(vocab.index(l) for l in ls)) for ls,_ in set(merged.values())}
+    items = Paths(merged)
+    return ImageLabels(name, items, keys=tuple(run_keys([_rel(p, root) for p in items])),
+        labels=tuple(ids[ls] for ls,_ in merged.values()), vocab=tuple(vocab),
+        train=tuple(tr for _,tr in merged.values()), open_truth=open_truth)
+
+# %% ../../nbs/01_data/02_rows.ipynb #data-028
+def from_rows(
+    name:str, # What the dataset is called
+    rows, # (path, names of its classes, True if for training), one an image
+    root:Path, # Keys are made from paths relative to this
+    classes:list|str|Path|None=None, # Order of the classes: a list, or a file with one a line; None is alphabetical
+    open_truth:callable=None, # Path of an image -> its ground truth or None
+    notes:tuple=(), # What the caller has to say already
+    memory:Path|None=None, # File that remembers which of many images were sound, so that they are not looked at again
+)->ImageLabels: # Without the unreadable files, which `notes` names
+    "Make a dataset from rows of (path, class names, split) after looking at every file."
+    merged,again = _joined(rows)
+    vocab = _fix_vocab({l for ls,_ in set(merged.values()) for l in ls}, classes, name)
+    if not vocab: raise AEError(f'{name}: no image has a label; name what is in the images')
+    paths = Paths(merged)
+    seen = _look_all(paths, root, memory)
+    found = _repeats(again) + _skipped(name, paths, seen, root) + _identical(paths, seen, root)
+    sound = {p:kind for (p,kind),(why,_) in zip(merged.items(), seen) if not why}
+    data = _dataset(name, sound, vocab, root, open_truth)
+    return replace(data, notes=(*notes, *found, *_class_notes(data)))
 
 # %% ../../nbs/01_data/02_rows.ipynb #data-030a
-def check_folder(path):
+def check_folder(
+    path:str|Path, # Folder or file; `~` is the user's home
+)->Path: # The same, expanded
+    "The path of a source of data; an `AEError` if nothing is there."
     path = Path(path).expanduser()
-    if not path.exists(): raise AEError(f'{path}: is not there; give the path of a folder of class folders, a CSV table or a VOC devkit')
-    return path
+    if path.exists(): return path
+    raise AEError(f'{path}: '
+        'is not there; give the path of a folder of class folders, a CSV table or a VOC devkit')
 
 # %% ../../nbs/01_data/02_rows.ipynb #data-031
-def class_list(path, classes):
-    "`classes`, or the list that lies beside the data"
+def class_list(
+    path:Path, # Folder of the data
+    classes:list|str|Path|None, # What the user gave; None looks for `classes.txt`
+)->list|str|Path|None: # What `from_rows` takes as `classes`
+    "`classes`, or the list that lies beside the data."
     if classes is not None: return classes
     near = [d/'classes.txt' for d in (path, *path.resolve().parents[:2])]
     return next((f for f in near if f.is_file()), None)
 
-def merge_same(rows):
-    "The same photo (name and bytes) in several class folders is one image with several labels"
-    names,out = {},[]
-    for p,ls,t in rows: names.setdefault((p.name, p.stat().st_size, t), []).append((p,ls))
-    for (_,_,t),same in names.items():
-        kinds = {}
-        for p,ls in same: kinds.setdefault(p.read_bytes() if len(same)>1 else b'', []).append((p,ls))
-        out += [(g[0][0], [l for _,ls in g for l in ls], t) for g in kinds.values()]
-    return out
+# %% ../../nbs/01_data/02_rows.ipynb #rows-grouped
+def _grouped(rows, key):
+    groups = {}
+    for r in rows: groups.setdefault(key(r), []).append(r)
+    return list(groups.values())
+
+def _one_row(same):
+    path,_,train = same[0]
+    return path,[l for _,ls,_ in same for l in ls],train
+
+def merge_same(
+    rows:list, # (path, names of its classes, True if for training), one a file
+)->list: # Such rows, one a photo
+    "Join the rows of a photo (same name, bytes and split) that lies in several class folders."
+    alike = _grouped(rows, lambda r: (r[0].name, r[0].stat().st_size, r[2]))
+    same = [g for a in alike for g in (_grouped(a, lambda r: r[0].read_bytes()) if len(a)>1 else [a])]
+    return [_one_row(g) for g in same]

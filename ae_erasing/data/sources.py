@@ -1,4 +1,4 @@
-"""A folder, a table, a devkit, COCO or drawn creatures: whatever it is, the constructor that fits
+"""A folder, a table, a VOC devkit, COCO or drawn creatures: whatever it is, the constructor that fits
 
 Docs: https://ae-erasing.github.io/ae_erasing/01_data/sources.html.md"""
 
@@ -20,26 +20,42 @@ from .voc import voc2012
 from .voc_fetch import fetch_voc2012, find_devkit
 from .coco import coco
 
+# %% ../../nbs/01_data/12_sources.ipynb #sources-choice
+def _constructor(path):
+    if path.is_file():
+        if path.suffix.lower() in ('.csv','.tsv','.txt'): return from_csv
+        raise AEError(f'{path}: '
+            'is no table; give a CSV table (image,labels), a folder of class folders or a VOC devkit')
+    if find_devkit(path): return voc2012
+    return coco if any(path.glob('annotations/instances_*.json')) else from_folder
+
+# %% ../../nbs/01_data/12_sources.ipynb #sources-drawn
+def _drawn(classes, **kwargs):
+    if classes is not None: raise AEError('creatures: has classes of its own; leave --classes away')
+    return replace(creatures(**kwargs), source=dict(source='creatures', **kwargs))
+
+def _fetched(path, download):
+    "The path of a source that is there, after VOC 2012 has been fetched if it shall be"
+    if download and path.is_file(): raise AEError(f'{path}: is a file; give a folder to fetch VOC 2012 into')
+    if download: fetch_voc2012(path)
+    return check_folder(path)
+
 # %% ../../nbs/01_data/12_sources.ipynb #data-043
+def _source(path, data, kwargs):
+    used = {k for ls in data.labels for k in ls}
+    classes = [c if k in used else f'# {c}' for k,c in enumerate(data.vocab)]
+    return dict(source=str(path.resolve()), classes=classes, **kwargs)
+
 def get_data(
-    source:str|Path|ImageLabels, # "creatures", a folder of class folders, a CSV table, a VOC devkit, a COCO folder, or a record
+    source:str|Path|ImageLabels, # "creatures", class folders, a CSV table, a VOC devkit, a COCO folder, or a dataset
     classes:list|str|Path|None=None, # Order of the classes
     download:bool=False, # `source` is a folder for VOC 2012: fetch it, as far as it isn't there
     **kwargs, # Passed to the constructor that fits
-)->ImageLabels: # The record, which knows how to be made again
-    "Make a record of whatever `source` is."
+)->ImageLabels: # The dataset, which knows how to be made again
+    "Make a dataset of whatever `source` is."
     if isinstance(source, ImageLabels): return source
     path = Path(source)
-    if str(source)=='creatures' and not path.exists():
-        if classes is not None: raise AEError('creatures: has classes of its own; leave --classes away')
-        return replace(creatures(**kwargs), source=dict(source='creatures', **kwargs))
-    if download:
-        if path.is_file(): raise AEError(f'{path}: is a file; give a folder to fetch VOC 2012 into')
-        fetch_voc2012(path)
-    path = check_folder(path)
-    if path.is_file() and path.suffix.lower() not in ('.csv','.tsv','.txt'):
-        raise AEError(f'{path}: is no table; give a CSV table (image,labels), a folder of class folders or a VOC devkit')
-    make = from_csv if path.is_file() else voc2012 if find_devkit(path) else coco if any(path.glob('annotations/instances_*.json')) else from_folder
-    data = make(path, classes, **kwargs)
-    used = {k for ls in data.labels for k in ls}
-    return replace(data, source=dict(source=str(path.resolve()), classes=[c if k in used else f'# {c}' for k,c in enumerate(data.vocab)], **kwargs))
+    if str(source)=='creatures' and not path.exists(): return _drawn(classes, **kwargs)
+    path = _fetched(path, download)
+    data = _constructor(path)(path, classes, **kwargs)
+    return replace(data, source=_source(path, data, kwargs))

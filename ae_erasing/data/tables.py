@@ -1,4 +1,4 @@
-"""A CSV file holds names of images and their labels.
+"""A CSV file with the names of images and their labels
 
 Docs: https://ae-erasing.github.io/ae_erasing/01_data/tables.html.md"""
 
@@ -16,27 +16,50 @@ from ..basics import AEError, listed
 from .labels import ImageLabels
 from .rows import check_folder, class_list, from_rows
 
-# %% ../../nbs/01_data/04_tables.ipynb #data-035
+# %% ../../nbs/01_data/04_tables.ipynb #tables-columns
+def _columns(path, rd):
+    "The names in the first line"
+    cols = [c.strip() for c in next(rd, [])]
+    for c in ('image','labels'):
+        if c in cols: continue
+        there = ', '.join(map(repr, cols)) or 'an empty first line'
+        raise AEError(f'{path}: has no column {c!r}, only {there}; '
+            'the first line must name the columns image,labels[,split]')
+    return cols
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-rows
+def _cells(path, rd, spilt):
+    "(image, labels, split) of each row; rows of too many cells are put on the list `spilt`"
+    cols = _columns(path, rd)
+    for values in rd:
+        if any(values[len(cols):]): spilt.append(f'line {rd.line_num}')
+        r = dict(zip(cols, map(str.strip, values)))
+        split = r.get('split', '').lower() if 'split' in cols else 'train'
+        if r.get('image'): yield r['image'],r.get('labels', ''),split
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-open
 def _table(path, sep, spilt):
-    "The columns image, labels and split of each row; a row of no image is passed over, one of too many cells is put on the list `spilt`"
+    "`_cells` of a file"
     with open(path, encoding='utf-8-sig', newline='') as f:
         try:
             head = f.readline()
             f.seek(0)
             rd = csv.reader(f, delimiter=sep or next((s for s in ',;\t' if s in head), ','), strict=True)
-            cols = [c.strip() for c in next(rd, [])]
-            for c in ('image','labels'):
-                if c not in cols: raise AEError(f'{path}: has no column {c!r}, only {", ".join(map(repr, cols)) or "an empty first line"}; the first line must name the columns image,labels[,split]')
-            for values in rd:
-                if any(values[len(cols):]): spilt.append(f'line {rd.line_num}')
-                r = dict(zip(cols, map(str.strip, values)))
-                if r.get('image'): yield r['image'],r.get('labels', ''),r.get('split', '').lower() if 'split' in cols else 'train'
-        except UnicodeDecodeError: raise AEError(f'{path}: is not UTF-8 text; save the table as CSV, UTF-8') from None
-        except csv.Error as e: raise AEError(f'{path}: line {rd.line_num} is no line of a table ({e}); is a quote left open?') from None
+            yield from _cells(path, rd, spilt)
+        except UnicodeDecodeError:
+            raise AEError(f'{path}: is not UTF-8 text; save the table as CSV, UTF-8') from None
+        except csv.Error as e:
+            raise AEError(f'{path}: line {rd.line_num} is no line of a table ({e}); is a quote left open?') from None
 
+# %% ../../nbs/01_data/04_tables.ipynb #tables-spilt
+def _spilt_note(spilt):
+    return (f'{len(spilt)} lines have more cells than the first line has columns, and what is beyond is not used '
+        f'({listed(spilt)}); several labels go into one cell, between spaces')
+
+# %% ../../nbs/01_data/04_tables.ipynb #data-035
 def from_csv(
     path:str|Path, # Table with the columns `image`, `labels` and perhaps `split`
-    classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is alphabetical, or `classes.txt` beside the table
+    classes:list|str|Path|None=None, # Order: a list or a file; None is alphabetical, or `classes.txt` beside the table
     label_delim:str=' ', # Between the labels of an image
     sep:str|None=None, # Between columns; None finds it out
     root:str|Path|None=None, # Image paths are relative to this; None is the table's folder
@@ -44,8 +67,10 @@ def from_csv(
     "Images and labels listed in a CSV table."
     path = check_folder(path)
     root = Path(root) if root else path.parent
+    name = path.stem if path.stem!='labels' else path.resolve().parent.name
+    def names(labels): return [l.strip() for l in labels.split(label_delim) if l.strip()]
     spilt = []
-    rows = ((root/image, [l.strip() for l in labels.split(label_delim) if l.strip()], split=='train') for image,labels,split in _table(path, sep, spilt))
+    rows = ((root/image, names(labels), split=='train') for image,labels,split in _table(path, sep, spilt))
     if (first := next(rows, None)) is None: raise AEError(f'{path}: lists no images')
-    data = from_rows(path.stem if path.stem!='labels' else path.resolve().parent.name, chain([first], rows), root, class_list(path.parent, classes))
-    return replace(data, notes=(f'{len(spilt)} lines have more cells than the first line has columns, and what is beyond is not used ({listed(spilt)}); several labels go into one cell, between spaces', *data.notes)) if spilt else data
+    data = from_rows(name, chain([first], rows), root, class_list(path.parent, classes))
+    return replace(data, notes=(_spilt_note(spilt), *data.notes)) if spilt else data

@@ -1,4 +1,4 @@
-"""Reads folders in VOC's layout, fetches PASCAL VOC 2012 and SBD, and builds the 10,582 training images from them
+"""Folders in VOC's layout become a dataset: image-level labels to train on, masks to score by
 
 Docs: https://ae-erasing.github.io/ae_erasing/01_data/voc.html.md"""
 
@@ -18,52 +18,91 @@ from .rows import check_folder, class_list, from_rows
 from .voc_fetch import fetch_voc2012, find_devkit, voc_problems
 
 # %% ../../nbs/01_data/10_voc.ipynb #data-038
-def _voc_truth(item, dirs):
-    return next((open_mask(f) for d in dirs if (f := d/f'{item.stem}.png').exists()), None)
-
-def _xml_labels(path, difficult):
-    "Names of the objects in an annotation"
-    try: return {o.findtext('name').strip() for o in ElementTree.parse(path).getroot().iter('object') if difficult or (o.findtext('difficult') or '0').strip()!='1'}
-    except (ElementTree.ParseError, AttributeError): raise AEError(f'{path}: is not a VOC annotation; remove or mend it') from None
-
-def _voc_labels(root, stems, difficult):
-    "Labels by image name from Main, or else from the XML, and whether there were any"
-    labels,names = {},set()
+def _main_labels(root, difficult):
+    "Labels by image name from the lists of Main, and the classes that have a list"
+    labels,classes = {},set()
     for f in sorted((root/'ImageSets'/'Main').glob('*_*.txt')):
         lines = [l.split() for l in f.read_text().splitlines() if l.strip()]
         if any(len(l)<2 for l in lines): continue
-        names.add(c := f.stem.rsplit('_', 1)[0])
+        c = f.stem.rsplit('_', 1)[0]
+        classes.add(c)
         for stem,flag,*_ in lines:
             labels.setdefault(stem, set())
             if flag=='1' or (difficult and flag=='0'): labels[stem].add(c)
+    return labels,classes
+
+# %% ../../nbs/01_data/10_voc.ipynb #voc-xml-code
+def _xml_labels(path, difficult):
+    "Names of the objects in an annotation"
+    def counts(o): return difficult or (o.findtext('difficult') or '0').strip()!='1'
+    try: return {o.findtext('name').strip() for o in ElementTree.parse(path).getroot().iter('object') if counts(o)}
+    except (ElementTree.ParseError, AttributeError):
+        raise AEError(f'{path}: is not a VOC annotation; remove or mend it') from None
+
+def _voc_labels(root, stems, difficult):
+    "Labels by image name from Main, or else from the XML"
+    labels,classes = _main_labels(root, difficult)
     for s in sorted({*stems}-labels.keys()):
         if (f := root/'Annotations'/f'{s}.xml').is_file(): labels[s] = _xml_labels(f, difficult)
-    return labels,bool(names or any(labels.values()))
+    if classes or any(labels.values()): return labels
+    raise AEError(f'{root}: has neither ImageSets/Main/<class>_train.txt nor Annotations/*.xml to take labels from')
+
+# %% ../../nbs/01_data/10_voc.ipynb #voc-lists-code
+def _image_list(root, *splits):
+    "The first of these lists that is there: its split, and the names of its images"
+    files = [(s, root/'ImageSets'/d/f'{s}.txt') for s in splits for d in ('Segmentation','Main')]
+    return next(((s, f.read_text().split()) for s,f in files if f.is_file()), (None,[]))
+
+# %% ../../nbs/01_data/10_voc.ipynb #voc-masks-code
+def _voc_truth(item, dirs):
+    "The mask of an image from the first folder that has it, or None"
+    for d in dirs:
+        if (f := d/f'{item.stem}.png').exists(): return open_mask(f)
+
+def _open_truth(root):
+    "Path of an image -> its mask or None; None if there are no masks"
+    dirs = [root/d for d in ('SegmentationClassAug','SegmentationClass') if (root/d).is_dir()]
+    return partial(_voc_truth, dirs=dirs) if dirs else None
+
+# %% ../../nbs/01_data/10_voc.ipynb #voc-name-code
+def _folder_name(root):
+    "Name of the nearest folder that isn't called VOC..."
+    folders = root.resolve(),*root.resolve().parents
+    return next((p.name for p in folders if p.name and not p.name.startswith('VOC')), root.name)
+
+# %% ../../nbs/01_data/10_voc.ipynb #voc-devkit
+def _devkit(path):
+    "The devkit at or below `path`"
+    root = find_devkit(check_folder(path))
+    if root is not None: return root
+    raise AEError(f'{path}: is no VOC devkit; it should hold ImageSets and JPEGImages '
+        f'(`ae-erasing voc {path}` fetches VOC 2012)')
+
+def _notes(root, split, train, labels, real):
+    "Images without labels and, if this is VOC 2012, what is missing from it"
+    bare = [s for s in train if s not in labels]
+    notes = [f'{len(bare)} images of {split}.txt have no labels and are left out: {listed(bare)}'] if bare else []
+    return notes+[f'VOC 2012: {o}' for o in voc_problems(root)] if real else notes
 
 # %% ../../nbs/01_data/10_voc.ipynb #data-039
 def voc2012(
     path:str|Path, # Folder in VOC's layout: VOCdevkit, VOC2012 or the one that holds them
-    classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is `classes.txt` there, or alphabetical as in VOC
+    classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is `classes.txt` or alphabetical
     difficult:bool=True, # Count objects that VOC calls difficult as labels
-    download:bool=False, # Fetch VOC 2012 and SBD first, as far as they are not in `path`; nothing is ever fetched without this
+    download:bool=False, # Fetch VOC 2012 and SBD first, as far as they are not in `path`
 )->ImageLabels: # Labels from `ImageSets/Main` or the XML; masks for scoring only
     "A VOC devkit: image-level labels to learn from, masks to score by."
     if download: fetch_voc2012(path)
-    root = find_devkit(check_folder(path))
-    if root is None: raise AEError(f'{path}: is no VOC devkit; it should hold ImageSets and JPEGImages (`ae-erasing voc {path}` fetches VOC 2012)')
-    lists = lambda *names: next(((n, (root/'ImageSets'/d/f'{n}.txt').read_text().split()) for n in names for d in ('Segmentation','Main') if (root/'ImageSets'/d/f'{n}.txt').is_file()), (None,[]))
-    (tname,train),(_,valid) = lists('trainaug','train'),lists('val')
-    if not train: raise AEError(f'{root}: ImageSets lists no training images; write their names into ImageSets/Segmentation/train.txt')
-    labels,found = _voc_labels(root, train+valid, difficult)
-    if not found: raise AEError(f'{root}: has neither ImageSets/Main/<class>_train.txt nor Annotations/*.xml to take labels from')
-    unlabelled = [s for s in train if s not in labels]
-    notes = [f'{len(unlabelled)} images of {tname}.txt have no labels and are left out: {listed(unlabelled)}'] if unlabelled else []
-    real = root.name=='VOC2012' and len(train)>1000
-    if real: notes += [f'VOC 2012: {o}' for o in voc_problems(root)]
-    rows = [(root/'JPEGImages'/f'{s}.jpg', sorted(labels[s]), t) for ss,t in ((train,True),(valid,False)) for s in ss if s in labels]
-    dirs = [root/d for d in ('SegmentationClassAug','SegmentationClass') if (root/d).is_dir()]
-    beside = class_list(root, classes)
-    own = next((p.name for p in (root.resolve(), *root.resolve().parents) if p.name and not p.name.startswith('VOC')), root.name)
-    return from_rows(f'{root.name}-{tname}' if real else own, rows, root/'JPEGImages', beside, partial(_voc_truth, dirs=dirs) if dirs else None, notes, root/'.looked.json')
+    root = _devkit(path)
+    split,train = _image_list(root, 'trainaug', 'train')
+    _,valid = _image_list(root, 'val')
+    if not train:
+        raise AEError(f'{root}: ImageSets lists no training images; '
+            'write their names into ImageSets/Segmentation/train.txt')
+    labels = _voc_labels(root, train+valid, difficult)
+    real,images = root.name=='VOC2012' and len(train)>1000,root/'JPEGImages'
+    name,notes = f'{root.name}-{split}' if real else _folder_name(root),_notes(root, split, train, labels, real)
+    rows = [(images/f'{s}.jpg', sorted(labels[s]), i<len(train)) for i,s in enumerate(train+valid) if s in labels]
+    return from_rows(name, rows, images, class_list(root, classes), _open_truth(root), notes, root/'.looked.json')
 
 ImageLabels.voc2012 = staticmethod(voc2012)

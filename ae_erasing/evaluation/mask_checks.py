@@ -1,4 +1,4 @@
-"""What is in a folder of masks, and whether they may be what they are said to be.
+"""What a folder of masks holds, and whether it is the ground truth by mistake
 
 Docs: https://ae-erasing.github.io/ae_erasing/02_evaluation/mask_checks.html.md"""
 
@@ -9,12 +9,14 @@ __all__ = ['MaskHistogram', 'image_sizes', 'mask_histogram', 'refuse_truth']
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-003
 import numpy as np, matplotlib.pyplot as plt
+from collections.abc import Callable
 from pathlib import Path
 from fastcore.basics import patch, store_attr
 from ..basics import AEError, markdown_table, thread_map
 from ..data.images import IMAGE_SUFFIXES, image_size, voc_palette
-from .metrics import ratio, size_text
-from .mask_folders import UNREADABLE, find_masks, open_or_raise, open_or_reason
+from .metrics import safe_ratio, size_text
+from .mask_folders import UNREADABLE, index_folder, mask_or_reason, mask_or_status
+from .mask_folders import same_folder, truth_finder
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-101
 class MaskHistogram:
@@ -25,63 +27,94 @@ class MaskHistogram:
         name:str='masks', # What an error calls them
     ):
         store_attr()
-        self.counts,self.n_images,self.errors = np.zeros(256, np.int64),0,{}
-    def add(self,
-        name:str, # The mask's
-        mask, # uint8 (H,W)
-        size:tuple=None, # (width, height) of its image, if known
-    ):
-        "Count one mask."
-        counts,n = np.bincount(mask.ravel(), minlength=256),len(self.vocab)
-        self.counts += counts
-        self.n_images += 1
-        odd = [v for v in np.flatnonzero(counts).tolist() if n<v<255]
-        if odd: self.errors[name] = f"has the value {odd[0]}, which is no class: those are 0 to {n}, and 255 is unsure; check the list of classes"
-        elif size and mask.shape[::-1]!=tuple(size): self.errors[name] = f'is {size_text(mask)} and its image {size[0]}x{size[1]}; masks are made at the size of the image'
-        return self
-    @property
-    def shares(self):
-        "Name and share of background, each class, unsure pixels, and, where there are any, pixels of no class."
-        c,n = self.counts/max(1, self.counts.sum()),len(self.vocab)
-        s = [*c[:n+1],c[255],c[n+1:255].sum()]
-        return [(k,float(v)) for k,v in zip(('background',*self.vocab,'unsure','no class'), s) if k!='no class' or v]
+        self.n_images,self.errors = 0,{}
+        self.counts = np.zeros(256, np.int64)
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-fault
+def _fault(mask, counts, n, size):
+    "Why a mask can't be used, None if it can"
+    odd = [v for v in np.flatnonzero(counts).tolist() if n<v<255]
+    classes = f'those are 0 to {n}, and 255 is unsure'
+    if odd: return f'has the value {odd[0]}, which is no class: {classes}; check the list of classes'
+    if not size or mask.shape[::-1]==tuple(size): return None
+    return f'is {size_text(mask)} and its image {size[0]}x{size[1]}; masks are made at the size of the image'
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-add-f
+@patch
+def add(self:MaskHistogram,
+    name:str, # The mask's
+    mask:np.ndarray, # uint8 (H,W)
+    size:tuple=None, # (width, height) of its image, if known
+):
+    "Count one mask."
+    counts = np.bincount(mask.ravel(), minlength=256)
+    self.counts += counts
+    self.n_images += 1
+    why = _fault(mask, counts, len(self.vocab), size)
+    if why: self.errors[name] = why
+    return self
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-shares-f
+@patch(as_prop=True)
+def shares(self:MaskHistogram)->list: # (name, share from 0 to 1)
+    "Shares of background, each class, unsure pixels, and, where there are any, pixels of no class."
+    c,n = self.counts/max(1, self.counts.sum()),len(self.vocab)
+    by_name = zip(('background',*self.vocab,'unsure','no class'), [*c[:n+1],c[255],c[n+1:255].sum()])
+    return [(k,float(v)) for k,v in by_name if k!='no class' or v]
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-classes
+def _missing_classes(h):
+    "Warnings of the classes that a histogram misses"
+    n,expect = len(h.vocab),range(len(h.vocab)) if h.expect is None else h.expect
+    if expect and not h.counts[1:n+1].any():
+        return ['no pixel of any class in any mask: objects carry the number of their class, from 1']
+    return [f'no pixel of class {h.vocab[k]!r} in any mask' for k in sorted(expect) if not h.counts[k+1]]
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-extremes-f
+def _extreme_shares(h):
+    "Warnings of too much or too little background, and of too many unsure pixels"
+    bg,unsure = (h.counts[[0,255]]/max(1, h.counts.sum())).tolist()
+    if bg>.99: return [f'{bg:.1%} of all pixels are background: lower the threshold, or train longer']
+    if unsure>.95:
+        return [f'{unsure:.1%} of all pixels are unsure, and little is left to train on: lower the threshold, or raise '
+            'the background threshold']
+    return [f'only {bg:.1%} of all pixels are background: raise the background threshold'] if bg<.05 else []
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-103
 @patch(as_prop=True)
-def warnings(self:MaskHistogram):
+def warnings(self:MaskHistogram)->list: # Strings
     "What may be wrong with the masks as a whole, in words."
-    if not self.n_images: return []
-    n,expect = len(self.vocab),range(len(self.vocab)) if self.expect is None else self.expect
-    bg,unsure = (self.counts[[0,255]]/max(1, self.counts.sum())).tolist()
-    if expect and not self.counts[1:n+1].any(): warn = ['no pixel of any class in any mask: objects carry the number of their class, from 1']
-    else: warn = [f'no pixel of class {self.vocab[k]!r} in any mask' for k in sorted(expect) if not self.counts[k+1]]
-    if bg>.99: warn.append(f'{bg:.1%} of all pixels are background: lower the threshold, or train longer')
-    elif unsure>.95: warn.append(f'{unsure:.1%} of all pixels are unsure, and little is left to learn from: lower the threshold, or raise the background threshold')
-    elif bg<.05: warn.append(f'only {bg:.1%} of all pixels are background: raise the background threshold')
-    return warn
+    return _missing_classes(self)+_extreme_shares(self) if self.n_images else []
 
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-check-f
 @patch
 def check(self:MaskHistogram):
-    "The histogram itself, if every mask can be used; an error if not."
+    "The histogram itself if every mask can be used, an error if not."
     if not self.errors: return self
     k,why = next(iter(self.errors.items()))
-    raise AEError(f'{self.name}: {k}: {why}'+(f' ({len(self.errors)-1} more masks can\'t be used)' if len(self.errors)>1 else ''))
+    more = f" ({len(self.errors)-1} more masks can't be used)" if len(self.errors)>1 else ''
+    raise AEError(f'{self.name}: {k}: {why}{more}')
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-105
 @patch
 def _repr_markdown_(self:MaskHistogram):
     errors = [f'{k}: {why}' for k,why in self.errors.items()]
-    if len(errors)>5: errors[5:] = [f'{len(errors)-5} more that can\'t be used']
+    if len(errors)>5: errors[5:] = [f"{len(errors)-5} more that can't be used"]
     notes = '\n'.join(f'- {o}' for o in self.warnings+errors)
-    return markdown_table([[f'{self.n_images} masks','pixels %'], *([k,f'{100*v:.2f}'] for k,v in self.shares)])+'\n\n'+notes
+    rows = [[k,f'{100*v:.2f}'] for k,v in self.shares]
+    return markdown_table([[f'{self.n_images} masks','pixels %'], *rows])+'\n\n'+notes
 
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-plot-f
 @patch
-def plot(self:MaskHistogram, ax=None):
+def plot(self:MaskHistogram,
+    ax=None, # Axes to draw on; None makes new ones
+)->plt.Axes:
     "Bars of the shares."
     names,shares = zip(*self.shares)
     rgb,n = np.reshape(voc_palette(), (256,3))/255,len(self.vocab)
+    colours = [*rgb[:n+1],rgb[255],(1,0,0)][:len(names)]
     if ax is None: ax = plt.subplots(figsize=(3.6, .5+.18*len(names)), layout='constrained')[1]
-    bars = ax.barh(range(len(names)), shares, color=[*rgb[:n+1],rgb[255],(1,0,0)][:len(names)], edgecolor='grey', linewidth=.5)
+    bars = ax.barh(range(len(names)), shares, color=colours, edgecolor='grey', linewidth=.5)
     ax.bar_label(bars, [f'{s:.1%}' for s in shares], padding=2, fontsize=7)
     ax.set(xlim=(0,1.25*max(shares)+.01), xlabel='share of the pixels')
     ax.set_yticks(range(len(names)), names)
@@ -89,10 +122,13 @@ def plot(self:MaskHistogram, ax=None):
     return ax
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-107
-def image_sizes(images):
-    "Function from name to (width, height), None where that isn't known"
-    if images is None or callable(images): return images or (lambda k: None)
-    find = find_masks(images, IMAGE_SUFFIXES, 'images')[0]
+def image_sizes(
+    images, # Folder of the images, a function from name to (width, height), or None
+)->Callable: # From name to (width, height), None where that isn't known
+    "How the size of an image is found."
+    if images is None: return lambda k: None
+    if callable(images): return images
+    find = index_folder(images, IMAGE_SUFFIXES, 'images')[0]
     def size(k):
         try: return (p := find(k)) and image_size(p)
         except UNREADABLE: return None
@@ -100,17 +136,17 @@ def image_sizes(images):
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-108
 def mask_histogram(
-    masks, # Folder of masks
+    masks:str|Path, # Folder of masks
     vocab, # Names of the object classes; class number k+1 is `vocab[k]`
-    keys=None, # Names to look at; all that `masks` holds without
+    keys=None, # Names to look at; None takes all that `masks` holds
     images=None, # Folder of their images, or a function from name to (width, height)
     expect=None, # The k of the classes that should occur; None is all
     n_workers:int=4, # Threads that read
 )->MaskHistogram:
     "Count the pixels of all masks of a folder by value."
-    find,names = find_masks(masks)
+    find,names = index_folder(masks)
     size,hist = image_sizes(images),MaskHistogram(vocab, expect, str(masks))
-    def read(k): return open_or_reason(find, k),size(k)
+    def read(k): return mask_or_reason(find, k),size(k)
     keys = names if keys is None else tuple(keys)
     if not keys: raise AEError(f'{masks}: holds no PNG masks')
     for k,(m,s) in zip(keys, thread_map(read, keys, n_workers, portion=32)):
@@ -118,29 +154,43 @@ def mask_histogram(
         else: hist.add(k, m, s)
     return hist
 
-# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-116
-def refuse_truth(
-    masks, # Folder of masks to learn from
-    truth, # Folder of true masks, or a function from name to true mask or None; None if there is no truth
-    keys=None, # Names to look at; all that `masks` holds without
-    n:int=20, # Files to compare
-)->float: # Share of the judged pixels that are alike, nan if there was nothing to compare
-    "Stop if masks to learn from are the true masks."
-    if truth is None: return float('nan')
-    def refuse(what): raise AEError(f'{masks}: {what}; what learns from them has full supervision, and its score is no other; give pseudo masks, or say supervised=True if that is meant')
-    if not callable(truth) and Path(masks).resolve()==Path(truth).resolve(): refuse('is the folder of the true masks')
-    find_mask,names = find_masks(masks)
-    find_truth = truth if callable(truth) else find_masks(truth)[0]
-    names,seen,files = names if keys is None else tuple(keys),np.zeros((2,2), np.int64),0
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-agree
+def _agreement(m, t):
+    "Judged pixels and how many agree: all, and those that are an object in either mask; None if there is no object"
+    judged,alike = t!=255,m==t
+    objects = judged & ((t>0)|(m>0))
+    if not objects.any(): return None
+    return [[judged.sum(), (judged&alike).sum()], [objects.sum(), (objects&alike).sum()]]
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-some-f
+def _compare_some(find_mask, find_truth, names, n):
+    "Shares of the judged pixels and of the objects' pixels that agree, and how many files were compared"
+    seen,files = np.zeros((2,2), np.int64),0
     for i in np.random.default_rng(0).permutation(len(names)):
-        m,t = open_or_raise(find_mask, names[i]),open_or_raise(find_truth, names[i])
+        m,t = mask_or_status(find_mask, names[i]),mask_or_status(find_truth, names[i])
         if isinstance(m, str) or isinstance(t, str) or m.shape!=t.shape: continue
-        judged,alike = t!=255,m==t
-        objects = judged & ((t>0)|(m>0))
-        if not objects.any(): continue
-        seen += [[judged.sum(), (judged&alike).sum()],[objects.sum(), (objects&alike).sum()]]
+        counts = _agreement(m, t)
+        if counts is None: continue
+        seen += counts
         files += 1
         if files==n: break
-    pixels,inside = ratio(seen[:,1], seen[:,0]).tolist()
-    if pixels>.999 and inside>.99: refuse(f'{pixels:.2%} of the pixels of {files} masks are those of the true masks')
+    return *safe_ratio(seen[:,1], seen[:,0]).tolist(),files
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-116
+def refuse_truth(
+    masks:str|Path, # Folder of masks to train on
+    truth, # Folder of the ground truth, or a function from name to mask or None; None if there is no ground truth
+    keys=None, # Names to look at; None takes all that `masks` holds
+    n:int=20, # Files to compare
+)->float: # Share of the judged pixels that agree, nan if there was nothing to compare
+    "Stop if masks to train on are the ground truth."
+    def refuse(what):
+        advice = 'training on them is full supervision; give pseudo masks, or say supervised=True if that is meant'
+        raise AEError(f'{masks}: {what}; {advice}')
+    if truth is None: return float('nan')
+    if same_folder(masks, truth): refuse('is the folder of the ground truth')
+    find_mask,names = index_folder(masks)
+    keys = names if keys is None else tuple(keys)
+    pixels,inside,files = _compare_some(find_mask, truth_finder(truth), keys, n)
+    if pixels>.999 and inside>.99: refuse(f'{pixels:.2%} of the pixels of {files} masks are those of the ground truth')
     return pixels

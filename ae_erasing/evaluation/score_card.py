@@ -1,4 +1,4 @@
-"""Every score of a run, with what was used to get it.
+"""Every score of a run, with what was used to get it
 
 Docs: https://ae-erasing.github.io/ae_erasing/02_evaluation/score_card.html.md"""
 
@@ -15,34 +15,48 @@ from fastcore.basics import patch
 from ..basics import AEError, markdown_table
 from .metrics import Score, conventions, plot_iou
 
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-check
+_FACTS = dict(image_labels='image labels used', saliency='saliency', crf='CRF', refined='refined',
+    true_masks='trained on ground truth')
+
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-check-f
+def _check_stage(s):
+    "Stop if a fact of a stage has no valid value"
+    for k in _FACTS:
+        if not isinstance(getattr(s, k), bool): raise AEError(f'{s.stage}: {k} is {getattr(s, k)!r}; say True or False')
+    if s.chosen not in (None,'fixed','label-free','oracle'):
+        raise AEError(f"{s.stage}: chosen='{s.chosen}' is unknown; use 'fixed', 'label-free' or 'oracle'")
+    if (s.threshold is None)!=(s.chosen is None):
+        raise AEError(f'{s.stage}: give a threshold and how it was chosen, or None for both')
+
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-078
 @dataclass(frozen=True, eq=False)
 class Stage:
     "One score, and what it used."
     stage:str # What was scored, such as 'step 2' or 'masks'
     score:Score
-    data:str # Name of the data set
+    data:str # Name of the dataset
     split:str # Its part, such as 'train'
-    image_labels:bool # Were the image's true labels used when the masks were made?
+    image_labels:bool # Were the image-level labels used when the masks were made?
     saliency:bool # Was a saliency model used?
     crf:bool # Were borders refined by a CRF?
-    threshold:float # None where there was none
-    chosen:str # How the threshold was chosen: 'fixed', 'label-free', or 'oracle', on the truth; None where there was none
-    refined:bool=False # Were maps refined along the colours of the picture (`cam.refine`)?
-    true_masks:bool=False # Did a network learn from true masks (full supervision)?
-    def __post_init__(self):
-        for k in ('image_labels','saliency','crf','refined','true_masks'):
-            if not isinstance(getattr(self, k), bool): raise AEError(f'{self.stage}: {k} is {getattr(self, k)!r}; say True or False')
-        if self.chosen not in (None,'fixed','label-free','oracle'): raise AEError(f"{self.stage}: chosen='{self.chosen}' is unknown; use 'fixed', 'label-free' or 'oracle'")
-        if (self.threshold is None)!=(self.chosen is None): raise AEError(f'{self.stage}: give a threshold and how it was chosen, or None for both')
-    def facts(self):
-        "What was used, in words."
-        s,used = self.score,{'image labels used':self.image_labels, 'saliency':self.saliency, 'CRF':self.crf, 'refined':self.refined, 'learnt from true masks':self.true_masks}
-        res = {'data':self.data, 'split':self.split, 'images':str(s.n_images or 'not known'), **{k:'yes' if v else 'no' for k,v in used.items()}}
-        res['mIoU over'] = conventions[s.absent]
-        res['ignored pixels'] = 'left out' if s.unsure=='skip' else 'counted as background'
-        res['threshold'] = 'none' if self.chosen is None else f'{self.threshold:.3g} ({self.chosen})'
-        return res
+    threshold:float # From 0 to 1; None where there was none
+    chosen:str # 'fixed', 'label-free', or 'oracle', on the ground truth; None where there was no threshold
+    refined:bool=False # Were maps refined along the colours of the image (`cam.refinement`)?
+    true_masks:bool=False # Was a network trained on the ground truth (full supervision)?
+    def __post_init__(self): _check_stage(self)
+
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-facts-f
+@patch
+def facts(self:Stage)->dict: # Words by heading
+    "What was used, in words."
+    images = str(self.score.n_images or 'not known')
+    res = {'data':self.data, 'split':self.split, 'images':images}
+    for k,words in _FACTS.items(): res[words] = 'yes' if getattr(self, k) else 'no'
+    res['mIoU over'] = conventions[self.score.absent]
+    res['ignored pixels'] = 'left out' if self.score.unsure=='skip' else 'counted as background'
+    res['threshold'] = 'none' if self.chosen is None else f'{self.threshold:.3g} ({self.chosen})'
+    return res
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-080
 class ScoreCard:
@@ -57,42 +71,60 @@ class ScoreCard:
         **used # Facts of `Stage`, over those of the card
     ):
         "Add a stage; one of the same name is replaced."
-        if len(score.ious)!=len(self.vocab)+1: raise AEError(f'{stage}: the score has {len(score.ious)} classes, the card background and {len(self.vocab)}')
-        new,names = Stage(stage, score, **{**self.shared,**used}),[s.stage for s in self.stages]
+        if len(score.ious)!=len(self.vocab)+1:
+            classes = f'{len(score.ious)} classes, the card background and {len(self.vocab)}'
+            raise AEError(f'{stage}: the score has {classes}')
+        new = Stage(stage, score, **{**self.shared, **used})
+        names = [s.stage for s in self.stages]
         if stage in names: self.stages[names.index(stage)] = new
         else: self.stages.append(new)
         return self
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-082
+_NUMBERS = {'mIoU %':'miou', 'precision %':'precision', 'recall %':'recall', 'pixels right %':'accuracy',
+    'ignored %':'ignored'}
+
 def _percent(x): return '–' if np.isnan(x) else f'{100*x:.1f}'
+
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-shared-f
+def _shared_facts(facts):
+    "Facts that all stages have alike, and the headings of the others; a threshold belongs to its stage"
+    if not facts: return {},[]
+    shared = {k:v for k,v in facts[0].items() if k!='threshold' and all(f[k]==v for f in facts)}
+    return shared,[k for k in facts[0] if k not in shared]
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-084
 @patch
-def tables(self:ScoreCard):
-    "The facts that all stages share, the rows of the stages, and the rows of the classes, in words."
+def tables(self:ScoreCard)->tuple: # Words by heading; rows of the stages; rows of the classes
+    "The facts that all stages share, the table of the stages, and that of the IoU by class."
     facts = [s.facts() for s in self.stages]
-    shared = {k:v for k,v in facts[0].items() if k!='threshold' and all(f[k]==v for f in facts)} if facts else {}
-    cols = [k for k in (facts[0] if facts else ()) if k not in shared]
-    nums = {'mIoU %':'miou', 'precision %':'precision', 'recall %':'recall', 'pixels right %':'accuracy', 'ignored %':'ignored'}
-    stages = [[s.stage,*(f[c] for c in cols),*(_percent(getattr(s.score, k)) for k in nums.values())] for s,f in zip(self.stages, facts)]
-    classes = [[c,*(_percent(s.score.ious[i]) for s in self.stages)] for i,c in enumerate(('background',*self.vocab))]
-    return shared,[['stage',*cols,*nums],*stages],[['IoU %',*(s.stage for s in self.stages)],*classes]
+    shared,cols = _shared_facts(facts)
+    def numbers(s): return [_percent(getattr(s.score, k)) for k in _NUMBERS.values()]
+    stages = [[s.stage, *(f[c] for c in cols), *numbers(s)] for s,f in zip(self.stages, facts)]
+    names = enumerate(('background',*self.vocab))
+    classes = [[c, *(_percent(s.score.ious[i]) for s in self.stages)] for i,c in names]
+    return shared,[['stage',*cols,*_NUMBERS],*stages],[['IoU %',*(s.stage for s in self.stages)],*classes]
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-086
 @patch
-def to_markdown(self:ScoreCard):
+def to_markdown(self:ScoreCard)->str:
     "The card as Markdown."
     shared,stages,classes = self.tables()
     note = 'Precision and recall are means over the object classes.'
-    if any(s.chosen=='oracle' for s in self.stages): note += ' *oracle*: the threshold was chosen on the truth; a ceiling, not a result.'
-    return '\n\n'.join([' · '.join(f'{k}: {v}' for k,v in shared.items()), markdown_table(stages), note, markdown_table(classes)])+'\n'
+    if any(s.chosen=='oracle' for s in self.stages):
+        note += ' *oracle*: the threshold was chosen on the ground truth; an upper bound, not a result.'
+    facts = ' · '.join(f'{k}: {v}' for k,v in shared.items())
+    return '\n\n'.join([facts, markdown_table(stages), note, markdown_table(classes)])+'\n'
 
 @patch
 def _repr_markdown_(self:ScoreCard): return self.to_markdown()
 
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-plot-f
 @patch
-def plot(self:ScoreCard, ax=None):
-    "IoU by class and stage."
+def plot(self:ScoreCard,
+    ax=None, # Axes to draw on; None makes new ones
+):
+    "Bars of the IoU by class and stage."
     return plot_iou({s.stage:s.score for s in self.stages}, self.vocab, ax)
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-092
@@ -103,6 +135,7 @@ def _plain(x):
     if isinstance(x, np.generic): x = x.item()
     return None if isinstance(x, float) and x!=x else x
 
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-unplain-f
 def _unplain(x):
     "Undo `_plain` for a value of a score"
     if isinstance(x, list): return np.array([_unplain(o) for o in x], float)
@@ -110,23 +143,32 @@ def _unplain(x):
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-094
 @patch
-def to_json(self:ScoreCard):
+def to_json(self:ScoreCard)->str:
     "The card as strict JSON."
-    return json.dumps(dict(format=1, vocab=self.vocab, stages=[_plain(asdict(s)) for s in self.stages]), indent=1, allow_nan=False)
+    stages = [_plain(asdict(s)) for s in self.stages]
+    return json.dumps(dict(format=1, vocab=self.vocab, stages=stages), indent=1, allow_nan=False)
 
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-from-json-f
 @patch(cls_method=True)
-def from_json(cls:ScoreCard, text):
-    "A card from the text that `to_json` made."
+def from_json(cls:ScoreCard,
+    text:str, # What `to_json` gave
+):
+    "A card from JSON."
     try:
         d = json.loads(text)
         card = cls(d['vocab'])
-        for s in d['stages']: card.add(s.pop('stage'), Score(**{k:_unplain(v) for k,v in s.pop('score').items()}), **s)
-    except (KeyError,TypeError,AttributeError,json.JSONDecodeError) as e: raise AEError(f'not a score card ({e}); score the masks again') from None
+        for s in d['stages']:
+            score = Score(**{k:_unplain(v) for k,v in s.pop('score').items()})
+            card.add(s.pop('stage'), score, **s)
+    except (KeyError,TypeError,AttributeError,json.JSONDecodeError) as e:
+        raise AEError(f'not a score card ({e}); score the masks again') from None
     return card
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-096
 @patch
-def save(self:ScoreCard, folder):
+def save(self:ScoreCard,
+    folder:str|Path, # Folder of a run; made if it is not there
+):
     "Write score.json and score.md, each whole or not at all."
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,8 +178,11 @@ def save(self:ScoreCard, folder):
         part.replace(folder/name)
     return self
 
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-load-f
 @patch(cls_method=True)
-def load(cls:ScoreCard, folder):
+def load(cls:ScoreCard,
+    folder:str|Path, # Folder of a run that was scored
+):
     "The card that `save` wrote."
     path = Path(folder)/'score.json'
     if not path.is_file(): raise AEError(f'{folder}: has no score.json; score its masks first')

@@ -1,4 +1,4 @@
-"""One pass over the images gives the scores of every threshold.
+"""One pass over the images gives the scores at every threshold
 
 Docs: https://ae-erasing.github.io/ae_erasing/02_evaluation/sweep.html.md"""
 
@@ -14,85 +14,116 @@ from fastcore.basics import patch, store_attr
 from ..basics import AEError
 from .metrics import ConfusionMatrix, as_array, check_same_size, class_ids, scores
 
+# %% ../../nbs/02_evaluation/01_sweep.ipynb #sweep-scores
+def _check_scores(s):
+    "Stop if `s` holds no scores"
+    if s.dtype.kind!='f': raise AEError(f'the score holds {s.dtype} numbers; give bytes or floats')
+    if not s.size or 0<=s.min()<=s.max()<=1: return
+    raise AEError(f'the score goes from {s.min():.3g} to {s.max():.3g}; scores lie between 0 and 1')
+
 # %% ../../nbs/02_evaluation/01_sweep.ipynb #evaluati-054
-def _below(s, thresholds, cells=4096):
+def _thresholds_below(s, thresholds, cells=4096):
     "How many of the sorted `thresholds` lie below each score"
     if s.dtype==np.uint8: return np.searchsorted(thresholds, np.arange(256)/255).astype(np.int32)[s]
-    if s.dtype.kind!='f': raise AEError(f'the score holds {s.dtype} numbers; give bytes or floats')
-    if s.size and not 0<=s.min()<=s.max()<=1: raise AEError(f'the score goes from {s.min():.3g} to {s.max():.3g}; scores lie between 0 and 1')
+    _check_scores(s)
     thresholds = thresholds.astype(s.dtype)
     first = np.searchsorted((thresholds*cells).astype(int), np.arange(cells+1)).astype(np.uint16)
-    b = np.take(first, (s*cells).astype(np.intp))
-    return b + (s>np.take(np.append(thresholds, s.dtype.type(2)), b))
+    n = np.take(first, (s*cells).astype(np.intp))
+    return n + (s>np.take(np.append(thresholds, s.dtype.type(2)), n))
 
 # %% ../../nbs/02_evaluation/01_sweep.ipynb #evaluati-056
 @dataclass(frozen=True, eq=False)
 class Curve:
-    "Scores by threshold."
-    thresholds:np.ndarray
+    "Scores by threshold; `miou`, `precision`, `recall`, `accuracy` and `ignored` are arrays."
+    thresholds:np.ndarray # Rising, from 0 to below 1
     scores:list # A `Score` for each
     def __getattr__(self, k):
         if k not in ('miou','precision','recall','accuracy','ignored'): raise AttributeError(k)
         return np.array([getattr(s, k) for s in self.scores])
-    def best(self):
-        "Threshold of the highest mIoU, and its `Score`. It is chosen on the truth: an oracle."
-        i = int(np.nanargmax(self.miou))
-        return float(self.thresholds[i]),self.scores[i]
-    def plot(self, ax=None):
-        "mIoU, precision and recall by threshold, and where the best is."
-        if ax is None: ax = plt.subplots(figsize=(3.6,2.2), layout='constrained')[1]
-        for k,label in dict(miou='mIoU', precision='precision', recall='recall').items(): ax.plot(self.thresholds, getattr(self, k), label=label)
-        t,s = self.best()
-        ax.plot(t, s.miou, 'o', color='C0')
-        ax.set(xlabel=f'threshold (best: {t:.2f}, mIoU {s.miou:.3f})', xlim=(0,1), ylim=(0,1.02))
-        ax.legend(fontsize=7)
-        return ax
+
+# %% ../../nbs/02_evaluation/01_sweep.ipynb #sweep-best-f
+@patch
+def best(self:Curve)->tuple: # Threshold, and its `Score`
+    "The threshold of the highest mIoU, chosen on the ground truth: an oracle."
+    i = int(np.nanargmax(self.miou))
+    return float(self.thresholds[i]),self.scores[i]
+
+# %% ../../nbs/02_evaluation/01_sweep.ipynb #sweep-plot-f
+@patch
+def plot(self:Curve,
+    ax=None, # Axes to draw on; None makes new ones
+)->plt.Axes:
+    "mIoU, precision and recall by threshold, and where the best mIoU is."
+    if ax is None: ax = plt.subplots(figsize=(3.6,2.2), layout='constrained')[1]
+    for k in ('miou','precision','recall'):
+        ax.plot(self.thresholds, getattr(self, k), label='mIoU' if k=='miou' else k)
+    t,s = self.best()
+    ax.plot(t, s.miou, 'o', color='C0')
+    ax.set(xlabel=f'threshold (best: {t:.2f}, mIoU {s.miou:.3f})', xlim=(0,1), ylim=(0,1.02))
+    ax.legend(fontsize=7)
+    return ax
+
+# %% ../../nbs/02_evaluation/01_sweep.ipynb #sweep-thresholds-f
+def _as_thresholds(given):
+    "Sorted thresholds from their number or from a list"
+    th = np.arange(given)/given if isinstance(given, int) else np.unique(np.asarray(given, float))
+    if len(th) and th[0]>=0 and th[-1]<1 and np.diff(th).min(initial=1)>.00099: return th
+    raise AEError('thresholds lie between 0 and 1 (1 excluded) and at least .001 apart')
 
 # %% ../../nbs/02_evaluation/01_sweep.ipynb #evaluati-058
 class Sweep:
-    "Scores at every threshold from one pass: a pixel is its winner where its score is above the threshold, background elsewhere."
+    "Counts at every threshold: a pixel is its winner where its score is above the threshold, else background."
     def __init__(self,
         n_classes:int, # Classes, background among them
         thresholds=100, # Their number, evenly from 0 to just below 1, or the thresholds themselves
         ignore:int=255, # Value of pixels that are not judged
     ):
         store_attr()
-        th = np.arange(thresholds)/thresholds if isinstance(thresholds, int) else np.unique(np.asarray(thresholds, float))
-        if not (len(th) and th[0]>=0 and th[-1]<1 and np.diff(th).min(initial=1)>.00099): raise AEError('thresholds lie between 0 and 1 (1 excluded) and at least .001 apart')
-        self.thresholds,self.n_images = th,0
-        self.hist = np.zeros((n_classes+1,n_classes+1,len(th)+1), np.int64)
-    def add(self,
-        truth, # True mask
-        winner, # Class number of each pixel's winner
-        score, # How sure the winner is: floats from 0 to 1, or bytes
-    ):
-        "Count one image."
-        n,(r,c,b) = self.n_classes,self.hist.shape
-        t,w,s = class_ids(truth, n, self.ignore, 'truth'),class_ids(winner, n, self.ignore, 'winner'),as_array(score)
-        check_same_size(t, winner=w, score=s)
-        i = (t.astype(np.int32)*c + w)*b + _below(s, self.thresholds)
-        self.hist += np.bincount(i.ravel(), minlength=r*c*b).reshape(r,c,b)
-        self.n_images += 1
-        return self
+        self.thresholds,self.n_images = _as_thresholds(thresholds),0
+        self.hist = np.zeros((n_classes+1,n_classes+1,len(self.thresholds)+1), np.int64)
+
+# %% ../../nbs/02_evaluation/01_sweep.ipynb #sweep-add-f
+@patch
+def add(self:Sweep,
+    truth, # Ground truth (H,W), class numbers
+    winner, # Class number of each pixel's winner
+    score, # Score of the winner: floats from 0 to 1, or bytes
+):
+    "Count one image."
+    t = class_ids(truth, self.n_classes, self.ignore, 'ground truth')
+    w = class_ids(winner, self.n_classes, self.ignore, 'winner')
+    s = as_array(score)
+    check_same_size(t, winner=w, score=s)
+    _,n,bins = self.hist.shape
+    i = (t.astype(np.int32)*n + w)*bins + _thresholds_below(s, self.thresholds)
+    self.hist += np.bincount(i.ravel(), minlength=self.hist.size).reshape(self.hist.shape)
+    self.n_images += 1
+    return self
 
 # %% ../../nbs/02_evaluation/01_sweep.ipynb #evaluati-060
 @patch
 def matrix(self:Sweep,
-    i:int, # Number of the threshold
+    i:int, # Index of the threshold
 )->ConfusionMatrix:
-    "The confusion matrix at threshold `i`."
+    "The confusion matrix at threshold number `i`."
     hist = self.hist[:-1]
     counts = hist[:,:,i+1:].sum(2)
     counts[:,-1] = hist[:,-1].sum(1)
     counts[:,0] += hist.sum((1,2)) - counts.sum(1)
     return ConfusionMatrix(self.n_classes, self.ignore).add_counts(counts, self.n_images)
 
+# %% ../../nbs/02_evaluation/01_sweep.ipynb #sweep-curve-f
 @patch
-def curve(self:Sweep, absent='skip'):
+def curve(self:Sweep,
+    absent:str='skip', # Classes in neither ground truth nor prediction: a name in `conventions`
+)->Curve:
     "Scores at all thresholds."
     return Curve(self.thresholds, [scores(self.matrix(i), absent) for i in range(len(self.thresholds))])
 
+# %% ../../nbs/02_evaluation/01_sweep.ipynb #sweep-best-sweep-f
 @patch
-def best(self:Sweep, absent='skip'):
-    "Threshold of the highest mIoU, and its `Score`."
+def best(self:Sweep,
+    absent:str='skip', # As for `Sweep.curve`
+)->tuple: # Threshold, and its `Score`
+    "The threshold of the highest mIoU, chosen on the ground truth: an oracle."
     return self.curve(absent).best()

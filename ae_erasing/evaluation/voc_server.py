@@ -1,4 +1,4 @@
-"""An archive of predictions as the server wants it.
+"""Predictions of VOC's test images as the archive that the server takes
 
 Docs: https://ae-erasing.github.io/ae_erasing/02_evaluation/voc_server.html.md"""
 
@@ -16,118 +16,183 @@ from pathlib import Path
 from PIL import Image
 from ..basics import AEError, atomic_write
 from ..data.images import mask_image, voc_palette
-from .mask_folders import find_masks, open_or_reason
+from .mask_folders import index_folder, mask_or_reason
 from .mask_checks import image_sizes
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-read-f
+def _read_ids(path):
+    "The lines of a file that are not empty"
+    try: lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
+    except (OSError,UnicodeDecodeError):
+        advice = 'give a text file with one id a line, such as ImageSets/Segmentation/test.txt'
+        raise AEError(f'{path}: cannot be read as a list of images; {advice}') from None
+    return [l.strip() for l in lines if l.strip()]
 
 # %% ../../nbs/02_evaluation/05_voc_server.ipynb #evaluati-120
 def _ids(keys):
     "Image ids, from a list or from a file with one a line"
-    where,ids = 'ids',keys
-    if isinstance(keys, (str,Path)):
-        where = keys
-        try: ids = [l.strip() for l in Path(keys).read_text(encoding='utf-8-sig').splitlines() if l.strip()]
-        except (OSError,UnicodeDecodeError): raise AEError(f'{keys}: cannot be read as a list of images; give a text file with one id a line, such as ImageSets/Segmentation/test.txt') from None
-    ids = list(ids)
+    is_file = isinstance(keys, (str,Path))
+    where,ids = (keys if is_file else 'ids'),(_read_ids(keys) if is_file else list(keys))
     if not ids: raise AEError(f'{where}: lists no image')
     odd = [k for k in ids if not re.fullmatch(r'[^\s/\\]+', k)]
-    if odd: raise AEError(f'{where}: {odd[0]!r} is no id, which is a file name without folder and suffix; take a list of ImageSets/Segmentation')
+    if odd:
+        kind = 'which is a file name without folder and suffix'
+        raise AEError(f'{where}: {odd[0]!r} is no id, {kind}; take a list of ImageSets/Segmentation')
     twice = [k for k,c in Counter(ids).items() if c>1]
     if twice: raise AEError(f'{where}: {twice[0]} is listed {ids.count(twice[0])} times; keep one')
     return ids
 
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-place
 def _voc_place(comp, year):
-    if comp not in ('comp5','comp6'): raise AEError(f"comp='{comp}' is unknown; use 'comp5' if only VOC's own data were seen in training, or else 'comp6'")
-    return f'results/VOC{year}/Segmentation/{comp}_test_cls'
+    "The folder of the masks within an archive"
+    if comp in ('comp5','comp6'): return f'results/VOC{year}/Segmentation/{comp}_test_cls'
+    when = "only VOC's own data were seen in training"
+    raise AEError(f"comp='{comp}' is unknown; use 'comp5' if {when}, or else 'comp6'")
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-zip
+def _zip_members(archive):
+    "Name of each file of a zip archive, and a function that reads it"
+    with zipfile.ZipFile(archive) as z:
+        for o in z.infolist(): yield o.filename,(None if o.is_dir() else partial(z.read, o))
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-tar-f
+def _tar_members(archive):
+    "Name of each file of a tar archive, and a function that reads it"
+    with tarfile.open(archive) as t:
+        def read(o): return t.extractfile(o).read() if o.isfile() else b''
+        for o in t: yield o.name,(None if o.isdir() else partial(read, o))
 
 # %% ../../nbs/02_evaluation/05_voc_server.ipynb #evaluati-122
 def _members(archive):
-    "Name of each file of a tar or zip archive, and a function that reads it; an `AEError` where the archive breaks off"
+    "Members of a tar or zip archive that are no folders; an `AEError` where the archive breaks off"
     n = 0
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as z:
-                for n,o in enumerate(z.infolist(), 1):
-                    if not o.is_dir(): yield o.filename,partial(z.read, o)
-        else:
-            with tarfile.open(archive) as t:
-                for n,o in enumerate(t, 1):
-                    if not o.isdir(): yield o.name,(lambda: t.extractfile(o).read() if o.isfile() else b'')
-    except Exception: raise AEError(f'the archive breaks off at file {n}' if n else 'it is no tar or zip archive that can be read') from None
+        found = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
+        for n,(name,read) in enumerate(found, 1):
+            if read: yield name,read
+    except Exception:
+        why = f'the archive breaks off at file {n}' if n else 'it is no tar or zip archive that can be read'
+        raise AEError(why) from None
 
-def _wrong(read, n_classes, size):
-    "What is wrong with one mask, in words"
-    try:
-        with Image.open(BytesIO(read())) as im: m,pal,res = np.array(im),im.getpalette() or [],[]
-    except Exception: return ["can't be read"]
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-format-f
+def _format_faults(im, palette, n_classes):
+    "What is wrong with the format of an image, in words"
+    res,known = [],palette[:3*n_classes]
     if im.format!='PNG': res.append(f'is a {im.format} file; save it as PNG')
     if im.mode!='P': res.append(f'is of mode {im.mode}; save it indexed (mode P)')
-    elif pal[:3*n_classes]!=voc_palette()[:min(3*n_classes, len(pal))]: res.append("has other colours than VOC's palette")
+    elif known!=voc_palette()[:min(3*n_classes, len(palette))]: res.append("has other colours than VOC's palette")
+    return res
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-values-f
+def _value_faults(m, n_classes):
+    "What is wrong with the values of a mask, in words"
+    res,odd = [],np.unique(m[(m>=n_classes)&(m!=255)])
+    if (m==255).any():
+        advice = 'a submission leaves nothing open; fill them with the likeliest class'
+        res.append(f'is 255 (unsure) at {(m==255).mean():.1%} of its pixels, and {advice}')
+    if len(odd): res.append(f'has the value {odd[0]}, which is no class: those are 0 to {n_classes-1}')
+    return res
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-faults-f
+def _mask_faults(read, n_classes, size):
+    "What is wrong with a mask file, in words"
+    try:
+        with Image.open(BytesIO(read())) as im: m,palette = np.array(im),im.getpalette() or []
+    except Exception: return ["can't be read"]
+    res = _format_faults(im, palette, n_classes)
     if size and im.size!=tuple(size): res.append(f'is {im.size[0]}x{im.size[1]} and its image {size[0]}x{size[1]}')
-    if m.ndim>2: return res
-    if (m==255).any(): res.append(f'is 255 (unsure) at {(m==255).mean():.1%} of its pixels, and a submission leaves nothing open; fill them with the likeliest class')
-    if len(odd := np.unique(m[(m>=n_classes)&(m!=255)])): res.append(f'has the value {odd[0]}, which is no class: those are 0 to {n_classes-1}')
+    return res if m.ndim>2 else res+_value_faults(m, n_classes)
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-places-f
+def _place_faults(found, ids, place):
+    "What is wrong with the places of masks, in words; `found` has (id, folder) of each file"
+    elsewhere,counts = defaultdict(list),Counter(k for k,_ in found)
+    for k,folder in found:
+        if folder!=place: elsewhere[folder].append(f'{k}.png')
+    res = [f"{len(fs)} of the files lie in {d or 'no folder'}, such as {fs[0]}; they belong in {place}"
+        for d,fs in elsewhere.items()]
+    for k in ids:
+        if not counts[k]: res.append(f'{k}.png: is missing')
+        elif counts[k]>1: res.append(f'{k}.png: is there {counts[k]} times')
     return res
 
 # %% ../../nbs/02_evaluation/05_voc_server.ipynb #evaluati-123
 def check_voc(
-    archive, # A tar or zip file
+    archive:str|Path, # A tar or zip file
     keys, # Ids of the images: a list, or a text file with one a line
     images=None, # Folder of the images, to compare sizes, or a function from id to (width, height)
     n_classes:int=21, # Classes, background among them
-    comp:str='comp6', # Competition
-    year:int=2012,
+    comp:str='comp6', # Competition: 'comp5' if only VOC's own data were seen in training
+    year:int=2012, # Of the challenge
 )->list: # Strings; empty if the archive may be submitted
     "Everything that is wrong with an archive for VOC's test server."
-    ids,place,size = dict.fromkeys(_ids(keys), 0),_voc_place(comp, year),image_sizes(images)
+    ids,place,size = _ids(keys),_voc_place(comp, year),image_sizes(images)
     if not Path(archive).is_file(): raise AEError(f'{archive}: is no file; give the archive')
-    wrong,elsewhere = [],defaultdict(list)
+    files,found,wrong = {f'{k}.png':k for k in ids},[],[]
     try:
         for name,read in _members(archive):
             folder,_,file = posixpath.normpath(name).rpartition('/')
-            k = file.removesuffix('.png')
-            if k==file or k not in ids:
+            if file not in files:
                 wrong.append(f'{name}: is no mask of an image in the list; leave it out')
                 continue
-            ids[k] += 1
-            if folder!=place: elsewhere[folder].append(file)
-            s = size(k)
+            found.append((files[file],folder))
+            s = size(files[file])
             if images is not None and not s: wrong.append(f'{file}: has no image in {images} that can be read')
-            wrong += [f'{file}: {why}' for why in _wrong(read, n_classes, s)]
+            wrong += [f'{file}: {why}' for why in _mask_faults(read, n_classes, s)]
     except AEError as e: wrong.append(str(e))
-    wrong += [f"{len(fs)} of the files lie in {d or 'no folder'}, such as {fs[0]}; they belong in {place}" for d,fs in elsewhere.items()]
-    return wrong+[f'{k}.png: is {"missing" if not c else f"there {c} times"}' for k,c in ids.items() if c!=1]
+    return wrong+_place_faults(found, ids, place)
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-add
+def _add_png(tar, name, mask):
+    "Add a mask to an open archive"
+    png = BytesIO()
+    mask_image(mask).save(png, 'PNG', optimize=True)
+    info = tarfile.TarInfo(name)
+    info.size = png.tell()
+    tar.addfile(info, BytesIO(png.getvalue()))
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-pack-f
+def _pack(path, place, ids, find):
+    "Write the masks that can be read; their ids, and in words what is wrong with the others"
+    found,wrong = [],[]
+    with open(path, 'wb') as f, gzip.GzipFile('', 'wb', fileobj=f, mtime=0) as z:
+        with tarfile.open(fileobj=z, mode='w') as t:
+            for k in ids:
+                m = mask_or_reason(find, k)
+                if isinstance(m, str): wrong.append(f'{k}.png: {m}')
+                else:
+                    _add_png(t, f'{place}/{k}.png', m)
+                    found.append(k)
+    return found,wrong
+
+# %% ../../nbs/02_evaluation/05_voc_server.ipynb #server-refuse-f
+def _refuse(masks, wrong):
+    "Raise an error of all that is wrong"
+    more = f' (and {len(wrong)-1} more problems)' if len(wrong)>1 else ''
+    e = AEError(f'{masks}: {wrong[0]}{more}')
+    e.problems = wrong
+    raise e
 
 # %% ../../nbs/02_evaluation/05_voc_server.ipynb #evaluati-125
 def export_voc(
-    masks, # Folder of predicted masks, PNGs named like the images
-    out, # The archive to write, .tgz or .tar.gz
+    masks:str|Path, # Folder of predicted masks, PNGs named like the images; it may hold others, too
+    out:str|Path, # The archive to write, .tgz or .tar.gz
     keys, # Ids of the images: a list, or a text file with one a line, such as ImageSets/Segmentation/test.txt
     n_classes:int=21, # Classes, background among them
     images=None, # Folder of the images, to compare sizes, or a function from id to (width, height)
     comp:str='comp6', # Competition: 'comp5' if only VOC's own data were seen in training
-    year:int=2012,
+    year:int=2012, # Of the challenge
 )->Path: # The archive
-    "Write an archive for VOC's test server; the folder may hold other masks, too."
+    "Write an archive for VOC's test server."
     out,ids,place = Path(out),sorted(_ids(keys)),_voc_place(comp, year)
-    find,found,wrong = find_masks(masks)[0],[],[]
-    if not out.name.endswith(('.tgz','.tar.gz')): raise AEError(f'{out}: a gzipped tar archive is written; end its name in .tgz or .tar.gz')
+    find = index_folder(masks)[0]
+    if not out.name.endswith(('.tgz','.tar.gz')):
+        raise AEError(f'{out}: a gzipped tar archive is written; end its name in .tgz or .tar.gz')
     def save(part):
-        with open(part, 'wb') as f, gzip.GzipFile('', 'wb', fileobj=f, mtime=0) as z, tarfile.open(fileobj=z, mode='w') as t:
-            for k in ids:
-                m = open_or_reason(find, k)
-                if isinstance(m, str):
-                    wrong.append(f'{k}.png: {m}')
-                    continue
-                mask_image(m).save(png := BytesIO(), 'PNG', optimize=True)
-                info = tarfile.TarInfo(f'{place}/{k}.png')
-                info.size = png.tell()
-                t.addfile(info, BytesIO(png.getvalue()))
-                found.append(k)
-        if found: wrong.extend(check_voc(part, found, images, n_classes, comp, year))
-        if wrong:
-            part.unlink()
-            e = AEError(f'{masks}: {wrong[0]}'+(f' (and {len(wrong)-1} more problems)' if len(wrong)>1 else ''))
-            e.problems = wrong
-            raise e
+        found,wrong = _pack(part, place, ids, find)
+        if found: wrong += check_voc(part, found, images, n_classes, comp, year)
+        if not wrong: return
+        part.unlink()
+        _refuse(masks, wrong)
     atomic_write(out, save)
     return out

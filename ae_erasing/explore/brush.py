@@ -1,4 +1,4 @@
-"""A widget to paint on an image.
+"""A widget to paint on an image with the mouse, a finger or the keyboard
 
 Docs: https://ae-erasing.github.io/ae_erasing/12_explore/brush.html.md"""
 
@@ -8,106 +8,53 @@ Docs: https://ae-erasing.github.io/ae_erasing/12_explore/brush.html.md"""
 __all__ = ['Brush', 'stroke_mask']
 
 # %% ../../nbs/12_explore/03_brush.ipynb #explorer-003
+from importlib.resources import files
 import anywidget, numpy as np, traitlets
 from PIL import Image, ImageDraw
 from ..basics import AEError
 
 # %% ../../nbs/12_explore/03_brush.ipynb #explorer-024
+def _asset(name): return (files('ae_erasing.explore')/name).read_text(encoding='utf-8')
+
 class Brush(anywidget.AnyWidget):
     "A picture to paint on, with mouse, finger, or arrow keys and space."
-    _esm = '''
-function render({ model, el }) {
-  const canvas = document.createElement('canvas'), pen = canvas.getContext('2d'), photo = new Image()
-  let before = [], stroke = null, at = [.5, .5], url = null
-  const clip = v => Math.round(1e4*Math.min(1, Math.max(0, v)))/1e4
-  function draw() {
-    if (!photo.naturalWidth) return
-    const w = canvas.width = photo.naturalWidth, h = canvas.height = photo.naturalHeight
-    pen.drawImage(photo, 0, 0)
-    pen.fillStyle = pen.strokeStyle = model.get('colour')
-    pen.lineCap = pen.lineJoin = 'round'
-    for (const [r, ...p] of stroke ? [...before, stroke] : model.get('strokes')) {
-      if (r == 0) { pen.fillRect(p[0]*w, p[1]*h, (p[2]-p[0])*w, (p[3]-p[1])*h); continue }
-      pen.lineWidth = 2*r*w
-      pen.beginPath(); pen.arc(p[0]*w, p[1]*h, r*w, 0, 7); pen.fill()
-      pen.beginPath(); pen.moveTo(p[0]*w, p[1]*h)
-      for (let i = 0; i < p.length; i += 2) pen.lineTo(p[i]*w, p[i+1]*h)
-      pen.stroke()
-    }
-    if (!canvas.matches(':focus-visible')) return
-    for (const [width, colour] of [[4, '#000'], [2, '#fff']]) {
-      pen.lineWidth = width; pen.strokeStyle = colour
-      pen.beginPath(); pen.arc(at[0]*w, at[1]*h, model.get('size')*w, 0, 7); pen.stroke()
-    }
-  }
-  function show() {
-    const old = url
-    url = URL.createObjectURL(new Blob([model.get('value')], { type: 'image/jpeg' }))
-    photo.onload = () => { draw(); if (old) URL.revokeObjectURL(old) }
-    photo.src = url
-  }
-  function send(strokes) { model.set('strokes', strokes); model.save_changes(); draw() }
-  function place(e) {
-    const b = canvas.getBoundingClientRect()
-    return [clip((e.clientX-b.left)/b.width), clip((e.clientY-b.top)/b.height)]
-  }
-  canvas.addEventListener('pointerdown', e => {
-    if (e.button) return
-    canvas.setPointerCapture(e.pointerId)
-    before = model.get('strokes')
-    stroke = [model.get('size'), ...(at = place(e))]
-    send([...before, stroke])
-  })
-  canvas.addEventListener('pointermove', e => {
-    if (!stroke) return
-    const to = place(e)
-    if (Math.hypot(to[0]-at[0], to[1]-at[1]) < .01) return
-    stroke = [...stroke, ...(at = to)]
-    send([...before, stroke])
-  })
-  for (const e of ['pointerup', 'pointercancel']) canvas.addEventListener(e, () => { stroke = null; draw() })
-  canvas.addEventListener('keydown', e => {
-    const r = model.get('size'), way = { ArrowLeft: [-r, 0], ArrowRight: [r, 0], ArrowUp: [0, -r], ArrowDown: [0, r] }[e.key]
-    if (way) at = at.map((v, i) => clip(v+way[i]))
-    else if (e.key == ' ' || e.key == 'Enter') send([...model.get('strokes'), [r, ...at]])
-    else return
-    e.preventDefault(); e.stopPropagation()
-    draw()
-  })
-  for (const e of ['focus', 'blur']) canvas.addEventListener(e, draw)
-  const say = () => canvas.setAttribute('aria-label', model.get('alt'))
-  canvas.tabIndex = 0
-  canvas.setAttribute('role', 'application')
-  el.setAttribute('data-lm-suppress-shortcuts', 'true')
-  el.classList.add('ae-brush')
-  el.append(canvas)
-  say(); show()
-  model.on('change:value', show); model.on('change:strokes', draw); model.on('change:alt', say)
-  return () => { model.off('change:value', show); model.off('change:strokes', draw); model.off('change:alt', say) }
-}
-export default { render }
-'''
-    _css = '.ae-brush{margin:2px;width:calc(100% - 4px)} .ae-brush canvas{display:block;width:100%;height:auto;cursor:crosshair;touch-action:none} .ae-brush canvas:focus-visible{outline:2px solid #0072b2;outline-offset:2px}'
+    _esm,_css = _asset('brush.js'),_asset('brush.css')
     value = traitlets.Bytes(help='A JPEG').tag(sync=True)
     strokes = traitlets.List(help='What was painted').tag(sync=True)
     size = traitlets.Float(.06, help='Radius of the brush, as a share of the width').tag(sync=True)
-    colour = traitlets.Unicode('rgb(127,127,127)').tag(sync=True)
-    alt = traitlets.Unicode('a picture to paint on').tag(sync=True)
+    colour = traitlets.Unicode('rgb(127,127,127)', help='CSS colour of what is painted').tag(sync=True)
+    alt = traitlets.Unicode('a picture to paint on', help='What a screen reader says').tag(sync=True)
 
+# %% ../../nbs/12_explore/03_brush.ipynb #brush-mask-c
+def _points(stroke, size):
+    "The points of a stroke, [(x, y), ...] in pixels"
+    (r,*p),(w,h) = stroke,size
+    xy = [(x*w, y*h) for x,y in zip(p[::2], p[1::2])]
+    if p and len(p)%2==0 and (r!=0 or len(xy)==2): return xy
+    raise AEError(f'stroke {[r, *p][:6]}: is a radius and pairs of x and y; a box has radius 0 and two pairs')
+
+# %% ../../nbs/12_explore/03_brush.ipynb #brush-line-c
+def _draw_line(pen, xy, r):
+    "A line through points, with radius `r`, all in pixels"
+    pen.line(xy, fill=1, width=max(1, round(2*r)), joint='curve')
+    for x,y in xy: pen.ellipse((x-r, y-r, x+r-1, y+r-1), fill=1)
+
+# %% ../../nbs/12_explore/03_brush.ipynb #brush-box-c
+def _draw_box(pen, xy):
+    "A box between two points, in pixels"
+    (x0,x1),(y0,y1) = (sorted(o) for o in zip(*xy))
+    pen.rectangle((x0, y0, x1-1, y1-1), fill=1)
+
+# %% ../../nbs/12_explore/03_brush.ipynb #brush-all-c
 def stroke_mask(
     strokes:list, # Lists of numbers: radius, x, y, x, y, ... as shares of the width and the height; radius 0 is a box
     size:tuple, # (width, height)
 )->np.ndarray: # bool (H,W)
     "What was painted."
-    (w,h),im = size,Image.new('L', tuple(size))
+    im = Image.new('L', tuple(size))
     pen = ImageDraw.Draw(im)
-    for r,*p in strokes:
-        xy = [(x*w, y*h) for x,y in zip(p[::2], p[1::2])]
-        if len(p)%2 or not p or r==0 and len(xy)!=2: raise AEError(f'stroke {[r, *p][:6]}: is a radius and pairs of x and y; a box has radius 0 and two pairs')
-        if r==0:
-            (x0,x1),(y0,y1) = (sorted(o) for o in zip(*xy))
-            pen.rectangle((x0, y0, x1-1, y1-1), fill=1)
-            continue
-        pen.line(xy, fill=1, width=max(1, round(2*r*w)), joint='curve')
-        for x,y in xy: pen.ellipse((x-r*w, y-r*w, x+r*w-1, y+r*w-1), fill=1)
+    for o in strokes:
+        xy = _points(o, size)
+        if o[0]==0: _draw_box(pen, xy)
+        else: _draw_line(pen, xy, o[0]*size[0])
     return np.array(im)>0

@@ -1,4 +1,4 @@
-"""Pictures to leaf through on any page.
+"""Pictures that change in place, on any page
 
 Docs: https://ae-erasing.github.io/ae_erasing/12_explore/flipbook.html.md"""
 
@@ -13,7 +13,7 @@ import ipywidgets as widgets, numpy as np
 from PIL import Image
 from ..basics import AEError
 
-# %% ../../nbs/12_explore/01_flipbook.ipynb #explorer-043
+# %% ../../nbs/12_explore/01_flipbook.ipynb #flipbook-jpeg-c
 def as_jpeg(
     a:np.ndarray, # float (H,W,3) in [0,1]
 )->bytes: # A JPEG
@@ -22,17 +22,27 @@ def as_jpeg(
     Image.fromarray((np.clip(a, 0, 1)*255).round().astype(np.uint8)).save(buf, 'JPEG', quality=85)
     return buf.getvalue()
 
+# %% ../../nbs/12_explore/01_flipbook.ipynb #flipbook-tab-c
+def _tabs(pictures, width):
+    "A picture under each name"
+    def one(a):
+        layout = widgets.Layout(width=f'{width}px', max_width='100%')
+        return widgets.Image(value=as_jpeg(a), format='jpeg', layout=layout)
+    wide = widgets.Layout(width=f'{max(width+40, 84*len(pictures))}px', max_width='100%')
+    book = widgets.Tab([one(a) for a in pictures.values()], layout=wide)
+    for j,name in enumerate(pictures): book.set_title(j, name)
+    book.selected_index = 0
+    return book
+
+# %% ../../nbs/12_explore/01_flipbook.ipynb #explorer-043
 def flipbook(
     pictures:dict, # Name -> float (H,W,3) in [0,1]
     width:int=320, # Pixels on the screen; smaller screens shrink it
 )->widgets.VBox: # Linked in the browser, so that it lives without a kernel
     "Pictures to be turned by a slider or by their names."
     if not pictures: raise AEError('pictures: there are none to turn; give a dictionary of names and pictures')
-    wide = dict(width=f'{width}px', max_width='100%')
-    book = widgets.Tab([widgets.Image(value=as_jpeg(a), format='jpeg', layout=widgets.Layout(**wide)) for a in pictures.values()], layout=widgets.Layout(width=f'{max(width+40, 84*len(pictures))}px', max_width='100%'))
-    for j,name in enumerate(pictures): book.set_title(j, name)
-    book.selected_index,last = 0,len(pictures)-1
-    slider = widgets.IntSlider(0, 0, last, readout=False, layout=widgets.Layout(width=f'{width}px', max_width='95%'))
+    book,layout = _tabs(pictures, width),widgets.Layout(width=f'{width}px', max_width='95%')
+    slider = widgets.IntSlider(0, 0, len(pictures)-1, readout=False, layout=layout)
     box = widgets.VBox([slider, book])
     box.link = widgets.jslink((slider, 'value'), (book, 'selected_index'))
     return box

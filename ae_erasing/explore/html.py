@@ -1,4 +1,4 @@
-"""The parts that a report is made of.
+"""The parts that a report is made of
 
 Docs: https://ae-erasing.github.io/ae_erasing/12_explore/html.html.md"""
 
@@ -9,6 +9,7 @@ __all__ = ['report_css', 'jpeg', 'picture', 'table', 'curve', 'history']
 
 # %% ../../nbs/12_explore/06_html.ipynb #explore-002
 import base64, csv, io
+from importlib.resources import files
 from pathlib import Path
 import numpy as np
 from PIL import Image
@@ -20,12 +21,14 @@ def jpeg(
     side:int=256, # Shrunk until its longer side has at most this many pixels
 )->tuple: # The data URI, and the size (width, height)
     "A picture as a JPEG that can stand inside a page."
-    im = a.copy() if isinstance(a, Image.Image) else Image.fromarray((np.clip(a, 0, 1)*255).round().astype(np.uint8))
+    if isinstance(a, Image.Image): im = a.copy()
+    else: im = Image.fromarray((np.clip(a, 0, 1)*255).round().astype(np.uint8))
     im.thumbnail((side, side))
     buf = io.BytesIO()
     im.save(buf, 'JPEG', quality=82, optimize=True)
     return 'data:image/jpeg;base64,'+base64.b64encode(buf.getvalue()).decode(),im.size
 
+# %% ../../nbs/12_explore/06_html.ipynb #html-figure-code
 def picture(
     a:np.ndarray|Image.Image, # As for `jpeg`
     alt:str, # What is to be seen, in words
@@ -37,20 +40,29 @@ def picture(
     return Figure(Img(src=uri, alt=alt, width=w, height=h), Figcaption(*caption))
 
 # %% ../../nbs/12_explore/06_html.ipynb #explore-013
+def _cell(content, bar):
+    "A cell; one of a bar is filled to its share if it is a number"
+    try: return Td(content, cls='bar', style=f'--v:{float(content):.1f}%') if bar else Td(content)
+    except ValueError: return Td(content)
+
+def _row(name, cells, bars, ceiling):
+    tds = [_cell(c, j in bars) for j,c in enumerate(cells, 1)]
+    return Tr(Th(name, scope='row'), *tds, cls='ceiling' if ceiling else None)
+
+# %% ../../nbs/12_explore/06_html.ipynb #html-table-code
 def table(
     head:list, # Names of the columns
     rows:list, # The first cell of each names the row
     caption:str, # What the table tells
-    bars:tuple=(), # Columns of per cents that are drawn as bars
-    marked:tuple=(), # Rows that are no results but ceilings, drawn hatched
+    bars:tuple=(), # Numbers of the columns of per cents that are drawn as bars
+    marked:tuple=(), # Numbers of the rows that are no results but upper bounds, drawn hatched
 ): # An element that scrolls where the screen is narrow
     "A table whose numbers are bars."
-    def cell(j, c):
-        try: return Td(c, cls='bar', style=f'--v:{float(c):.1f}%') if j in bars else Td(c)
-        except ValueError: return Td(c)
-    body = [Tr(Th(r[0], scope='row'), *(cell(j, c) for j,c in enumerate(r[1:], 1)), cls='ceiling' if n in marked else None) for n,r in enumerate(rows)]
-    return Div(Table(Caption(caption), Thead(Tr(*(Th(c, scope='col') for c in head))), Tbody(*body)), cls='wide', tabindex=0, role='region', aria_label=caption)
+    names = Thead(Tr(*(Th(c, scope='col') for c in head)))
+    body = Tbody(*(_row(name, cells, bars, n in marked) for n,(name,*cells) in enumerate(rows)))
+    return Div(Table(Caption(caption), names, body), cls='wide', tabindex=0, role='region', aria_label=caption)
 
+# %% ../../nbs/12_explore/06_html.ipynb #html-curve-code
 def curve(
     ys:list, # Values, one an epoch
     what:str, # Their name
@@ -58,9 +70,12 @@ def curve(
     "A line of values, from zero to their maximum."
     top,n = max(ys) or 1,max(len(ys)-1, 1)
     points = ' '.join(f'{100*j/n:.1f},{30-30*y/top:.1f}' for j,y in enumerate(ys))
+    if len(ys)==1: points = f'0,0 {points} 100,0'
     said = f'{what}: {ys[0]:.3g} in the first of {len(ys)} epochs, {ys[-1]:.3g} in the last'
-    return Svg(ft('title', said), ft('polyline', points=points if len(ys)>1 else f'0,0 {points} 100,0'), viewBox='0 -2 100 34', preserveAspectRatio='none', role='img', aria_label=said, cls='curve')
+    return Svg(ft('title', said), ft('polyline', points=points), viewBox='0 -2 100 34', preserveAspectRatio='none',
+        role='img', aria_label=said, cls='curve')
 
+# %% ../../nbs/12_explore/06_html.ipynb #html-history-code
 def history(
     path:str|Path, # A history.csv
 )->dict: # Values by column; empty where the file is missing or damaged
@@ -71,52 +86,4 @@ def history(
     except (OSError, ValueError, csv.Error): return {}
 
 # %% ../../nbs/12_explore/06_html.ipynb #explore-015
-report_css = '''
-:root{color-scheme:light dark;--fg:#1d2126;--soft:#59636e;--bg:#fff;--line:#dde1e6;--fill:#c9def2;--accent:#1f5f99}
-*{box-sizing:border-box}
-body{margin:0 auto;padding:1.5rem clamp(1rem,4vw,2.5rem) 3rem;max-width:72rem;background:var(--bg);color:var(--fg);font:1rem/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;overflow-wrap:break-word}
-h1{font-size:2rem;line-height:1.2;margin:0 0 1rem}
-h2{font-size:1.35rem;margin:3rem 0 .75rem;padding-top:.75rem;border-top:1px solid var(--line)}
-h3{font-size:1.1rem;margin:1.75rem 0 .5rem}
-h4{font-size:.85rem;font-weight:600;margin:0 0 .35rem}
-p{max-width:46rem;margin:.5rem 0}
-a{color:var(--accent)}
-code,pre{font:.85em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;border-left:3px solid var(--line);padding:.25rem .75rem;margin:.5rem 0}
-.kicker,.small,figcaption,dt,caption{color:var(--soft);font-size:.85rem}
-.kicker{margin:0}
-nav ul,.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:1rem 0 0;padding:0}
-.swatch{display:inline-block;width:1.6em;height:.95em;margin-right:.5em;vertical-align:-.1em;border:1px solid var(--line)}
-.facts{display:flex;flex-wrap:wrap;gap:.5rem 1.75rem;margin:.5rem 0 .75rem}
-dt{line-height:1.3}
-dd{margin:0;font-variant-numeric:tabular-nums}
-.meter{display:block;height:4px;width:100%;background:linear-gradient(var(--accent),var(--accent)) no-repeat 0/var(--v) 100%,var(--line)}
-.meters{margin:.5rem 0 .75rem;font-size:.875rem}
-.meters div{display:flex;flex-direction:column;justify-content:space-between}
-.meters dt{font-size:.8rem}
-.wide{overflow-x:auto;margin:1rem 0}
-table{border-collapse:collapse;font-size:.875rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;padding-bottom:.4rem;max-width:calc(100vw - 2rem)}
-th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid var(--line)}
-th{font-weight:600}
-thead th{vertical-align:bottom;max-width:8rem;line-height:1.25}
-th:first-child{text-align:left;padding-left:0}
-tbody th{min-width:6.5rem}
-.bar{min-width:5.5rem;background:linear-gradient(var(--fill),var(--fill)) no-repeat 0/var(--v) calc(100% - 4px)}
-.ceiling th,.ceiling td{color:var(--soft);font-style:italic}
-.ceiling .bar{background-image:repeating-linear-gradient(135deg,var(--fill) 0 2px,transparent 2px 5px)}
-.curve{display:block;width:8rem;height:1.6rem}
-.curve polyline{fill:none;stroke:var(--accent);stroke-width:1.5;vector-effect:non-scaling-stroke}
-.strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(7.5rem,29%),1fr));gap:.6rem}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(var(--k)*6.5rem,100%),1fr));gap:1.25rem 2rem}
-.cards .strip{grid-template-columns:repeat(auto-fill,minmax(max(5.5rem,100%/var(--k) - .6rem),1fr))}
-figure{margin:0}
-img{display:block;width:100%;height:auto}
-figcaption{line-height:1.35;padding-top:.2rem}
-.what{display:block;color:var(--fg)}
-details{margin:.5rem 0}
-summary{cursor:pointer}
-footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
-@media screen and (prefers-color-scheme:dark){:root{--fg:#e4e7eb;--soft:#9aa5b1;--bg:#15181c;--line:#333a42;--fill:#274a6b;--accent:#7db8ec}}
-@media print{:root{color-scheme:light}body{max-width:none;padding:0;font-size:10pt}nav{display:none}.wide{overflow:visible}.strip{grid-template-columns:repeat(auto-fill,minmax(5.2rem,1fr))}.cards{grid-template-columns:repeat(auto-fill,minmax(min(var(--k)*5rem,100%),1fr))}article,figure,tr{break-inside:avoid}h2,h3,h4{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
-'''
+report_css = files('ae_erasing.explore').joinpath('report.css').read_text(encoding='utf-8') # Style sheet of a report

@@ -1,4 +1,4 @@
-"""Start, stop and watch a run from a notebook.
+"""Start, stop and watch a run from a notebook
 
 Docs: https://ae-erasing.github.io/ae_erasing/12_explore/train_panel.html.md"""
 
@@ -9,15 +9,25 @@ __all__ = ['WidgetProgress', 'Stopped', 'TrainPanel']
 
 # %% ../../nbs/12_explore/05_train_panel.ipynb #explorer-003
 import time
+from functools import partial
 from html import escape
 from pathlib import Path
 from threading import Thread
 import ipywidgets as widgets
-from fastai.vision.all import Callback
 from ..basics import AEError
+from fastai.vision.all import Callback
+from fastcore.basics import patch
 from ..data.labels import ImageLabels
 from ..core import erase_loop
-from .explorer import html_line
+from .classifiers import html_line
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-table
+def _table(head, rows):
+    "Rows of text as an HTML table"
+    def row(cells, tag):
+        style = 'text-align:right;padding:0 .8em 0 0'
+        return '<tr>'+''.join(f'<{tag} style="{style}">{escape(c)}</{tag}>' for c in cells)+'</tr>'
+    return '<table>'+row(head, 'th')+''.join(row(r, 'td') for r in rows)+'</table>'
 
 # %% ../../nbs/12_explore/05_train_panel.ipynb #explorer-037
 class WidgetProgress(Callback):
@@ -28,74 +38,38 @@ class WidgetProgress(Callback):
         every:float=.1, # Seconds between two drawings
     ):
         self.what,self.every,self.drawn = what,every,0.
-        self.pb,self.note,self.losses = widgets.IntProgress(layout=widgets.Layout(width='300px', max_width='100%')),widgets.HTML(),widgets.HTML()
-        self.panel = widgets.VBox([widgets.HBox([self.pb, self.note], layout=widgets.Layout(flex_flow='row wrap')), self.losses])
+        self.pb = widgets.IntProgress(layout=widgets.Layout(width='300px', max_width='100%'))
+        self.note,self.losses = widgets.HTML(),widgets.HTML()
+        row = widgets.HBox([self.pb, self.note], layout=widgets.Layout(flex_flow='row wrap'))
+        self.panel = widgets.VBox([row, self.losses])
     def tell(self, head, k, n, tail=''):
-        "Show how far things are: as `bar`, into widgets"
+        "Show progress as `ProgressBar` does, in widgets"
         if k<n and time.monotonic()-self.drawn<self.every: return
         self.drawn,self.pb.max,self.pb.value = time.monotonic(),max(n, 1),k
         self.note.value = escape(f'{head.strip()}: {k} of {n} {tail}')
-    def before_fit(self): self.n,self.k,self.rows,self.losses.value = self.n_epoch*len(self.dls.train),0,[],''
-    def after_batch(self):
-        if not self.training: return
-        self.k += 1
-        self.tell(self.what, self.k, self.n, f'batches, epoch {self.epoch+1} of {self.n_epoch}, loss {self.smooth_loss.item():.3f}')
-    def after_epoch(self):
-        rec = self.recorder
-        self.rows.append([str(self.epoch+1), *('' if v is None else f'{v:.4f}' for v in rec.values[-1])])
-        tr = lambda cells,tag: '<tr>'+''.join(f'<{tag} style="text-align:right;padding:0 .8em 0 0">{escape(c)}</{tag}>' for c in cells)+'</tr>'
-        self.losses.value = '<table>'+tr(['epoch', *rec.metric_names[1:-1]], 'th')+''.join(tr(r, 'td') for r in self.rows[-12:])+'</table>'
 
-# %% ../../nbs/12_explore/05_train_panel.ipynb #explorer-039
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-events-c
+@patch
+def before_fit(self:WidgetProgress):
+    self.n,self.k,self.rows = self.n_epoch*len(self.dls.train),0,[]
+    self.losses.value = ''
+
+@patch
+def after_batch(self:WidgetProgress):
+    if not self.training: return
+    self.k += 1
+    epoch,loss = f'epoch {self.epoch+1} of {self.n_epoch}',self.smooth_loss.item()
+    self.tell(self.what, self.k, self.n, f'batches, {epoch}, loss {loss:.3f}')
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-epoch-c
+@patch
+def after_epoch(self:WidgetProgress):
+    values = ['' if v is None else f'{v:.4f}' for v in self.recorder.values[-1]]
+    self.rows.append([str(self.epoch+1), *values])
+    self.losses.value = _table(['epoch', *self.recorder.metric_names[1:-1]], self.rows[-12:])
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-watch
 class Stopped(Exception): "Somebody pressed Stop"
-
-class TrainPanel(widgets.VBox):
-    "Start and stop a run by buttons, and see how it goes."
-    def __init__(self,
-        data:ImageLabels|str|Path, # As for `erase_loop`
-        out:str|Path, # Folder of the run; one that is there carries on
-        recipe:str=None, # As for `erase_loop`
-        **kwargs, # More of its arguments
-    ):
-        self.progress,self.mining,self.error,self.thread,self.stopping = WidgetProgress(),None,None,None,False
-        watch = _Watch(self)
-        self.loop = lambda: erase_loop(data, out, recipe, verbose=False, progress=watch.tell, cbs=[watch, self.progress], **kwargs)
-        self.go,self.halt = (widgets.Button(description=d, icon=i, layout=widgets.Layout(width='96px'), **kw) for d,i,kw in (('Start','play',dict(button_style='primary')),('Stop','stop',dict(disabled=True))))
-        self.state,self.result = widgets.HTML(html_line('Ready. A run that is in the folder carries on.')),widgets.HTML()
-        self.go.on_click(lambda _: self.start())
-        self.halt.on_click(lambda _: self.stop())
-        super().__init__([widgets.HBox([self.go, self.halt]), self.state, self.progress.panel, self.result])
-    def __repr__(self): return 'TrainPanel: start and stop a run by buttons'
-    def say(self, text): self.state.value = html_line(escape(text))
-    def start(self):
-        "Begin, or carry on, in a thread"
-        if self.thread and self.thread.is_alive(): return
-        self.stopping,self.error,self.go.disabled,self.halt.disabled = False,None,True,False
-        self.say('Mining. Stop is heeded at the next batch.')
-        self.thread = Thread(target=self._run, daemon=True)
-        self.thread.start()
-    def stop(self):
-        "Ask it to end; what is finished stays"
-        if self.thread and self.thread.is_alive(): self.stopping,self.halt.disabled = True,True; self.say('Stopping at the next batch.')
-    def _run(self):
-        try:
-            self.mining = self.loop()
-            self.say('Finished. Explorer(panel.mining) looks at it.')
-            self.result.value = self.mining._repr_html_()
-        except Stopped: self.say('Stopped. Start carries on where it stood.')
-        except Exception as e:
-            self.error = e
-            self.say(f'Ended by an error: {e}' if isinstance(e, AEError) else f'Ended by an error: {type(e).__name__}: {e}')
-        finally: self.go.disabled,self.halt.disabled = False,True
-    def wait(self):
-        "Wait until it has ended; its error is raised here"
-        try:
-            if self.thread: self.thread.join()
-        except KeyboardInterrupt:
-            self.stop()
-            raise
-        if self.error: raise self.error
-        return self.mining
 
 class _Watch(Callback):
     "Passes on how far things are, and ends them when Stop was pressed"
@@ -108,3 +82,81 @@ class _Watch(Callback):
         self.check()
         self.panel.progress.what = head.strip()
         if 'training' not in head: self.panel.progress.tell(head, k, n, tail)
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #explorer-039
+class TrainPanel(widgets.VBox):
+    "Start and stop a run by buttons, and see how it goes."
+    def __init__(self,
+        data:ImageLabels|str|Path, # As for `erase_loop`
+        out:str|Path, # Folder of the run; one that is there is resumed
+        recipe:str=None, # As for `erase_loop`
+        **kwargs, # More of its arguments
+    ):
+        self.progress,self.mining,self.error = WidgetProgress(),None,None
+        self.thread,self.stopping = None,False
+        watch = _Watch(self)
+        self.loop = partial(erase_loop, data, out, recipe, verbose=False, progress=watch.tell,
+            cbs=[watch, self.progress], **kwargs)
+        self.go = _button('Start', 'play', self._start, button_style='primary')
+        self.halt = _button('Stop', 'stop', self._stop, disabled=True)
+        self.state,self.result = widgets.HTML(),widgets.HTML()
+        self.say('Ready. A run that is in the folder is resumed.')
+        super().__init__([widgets.HBox([self.go, self.halt]), self.state, self.progress.panel, self.result])
+    def __repr__(self): return 'TrainPanel: start and stop a run by buttons'
+    def say(self, text): self.state.value = html_line(escape(text))
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-buttons-c
+def _button(name, icon, f, **kwargs):
+    button = widgets.Button(description=name, icon=icon, layout=widgets.Layout(width='96px'), **kwargs)
+    button.on_click(f)
+    return button
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-start-c
+@patch
+def start(self:TrainPanel):
+    "Begin, or resume, in a thread"
+    if self.thread and self.thread.is_alive(): return
+    self.stopping,self.error = False,None
+    self.go.disabled,self.halt.disabled = True,False
+    self.say('Mining. Stop takes effect at the next batch.')
+    self.thread = Thread(target=self._run, daemon=True)
+    self.thread.start()
+
+@patch
+def _start(self:TrainPanel, button): self.start()
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-halt-c
+@patch
+def stop(self:TrainPanel):
+    "Ask it to end; what is finished stays"
+    if not (self.thread and self.thread.is_alive()): return
+    self.stopping,self.halt.disabled = True,True
+    self.say('Stopping at the next batch.')
+
+@patch
+def _stop(self:TrainPanel, button): self.stop()
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-run-c
+@patch
+def _run(self:TrainPanel):
+    try:
+        self.mining = self.loop()
+        self.say('Finished. Explorer(panel.mining) looks at it.')
+        self.result.value = self.mining._repr_html_()
+    except Stopped: self.say('Stopped. Start resumes it.')
+    except Exception as e:
+        self.error = e
+        self.say('Ended by an error: ' + (f'{e}' if isinstance(e, AEError) else f'{type(e).__name__}: {e}'))
+    finally: self.go.disabled,self.halt.disabled = False,True
+
+# %% ../../nbs/12_explore/05_train_panel.ipynb #train-wait-c
+@patch
+def wait(self:TrainPanel):
+    "Wait until it has ended; its error is raised here"
+    try:
+        if self.thread: self.thread.join()
+    except KeyboardInterrupt:
+        self.stop()
+        raise
+    if self.error: raise self.error
+    return self.mining

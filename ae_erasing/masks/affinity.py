@@ -1,4 +1,4 @@
-"""Masks that decide every pixel: a small network learns from the run's own sure pixels which neighbours belong together
+"""A small network is trained on the sure pixels of a run to tell which neighbours belong together
 
 Docs: https://ae-erasing.github.io/ae_erasing/10_masks/affinity.html.md"""
 
@@ -18,30 +18,32 @@ from ..basics import AEError
 UNSURE = 255
 
 def pair_offsets(
-    radius:int, # Largest distance of two pixels of a pair, in places of the grid
+    radius:int, # Largest distance of two pixels of a pair, in locations of the grid
 )->list: # (dy,dx), one of each two opposite ones
-    "The half of all places within reach."
-    reach = range(-radius, radius+1)
-    return [(dy,dx) for dy in range(radius+1) for dx in reach if 0<dy*dy+dx*dx<=radius*radius and (dy>0 or dx>0)]
+    "The half of all locations within reach."
+    near = [(dy,dx) for dy in range(radius+1) for dx in range(-radius, radius+1) if 0<dy*dy+dx*dx<=radius*radius]
+    return [(dy,dx) for dy,dx in near if dy>0 or dx>0]
 
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-line-1
 def line_between(
     dy:int, # Rows down, not negative
     dx:int, # Columns to the right
-)->list: # Places from one end to the other, both among them
-    "The straight line between two places of the grid."
+)->list: # Locations from one end to the other, both among them
+    "The straight line between two locations of the grid."
     n = max(abs(dy), abs(dx))
     return [(round(k*dy/n), round(k*dx/n)) for k in range(n+1)]
 
-# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-009
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-shifted-1
 def _shifted(x, dy, dx, radius):
-    "What stands (dy,dx) away from each place of the inner window"
+    "What stands (dy,dx) away from each location of the inner window"
     H,W = x.shape[-2:]
     return x[..., dy:H-radius+dy, radius+dx:W-radius+dx]
 
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-009
 def pair_affinity(
     boundary:torch.Tensor, # (N,1,H,W) in [0,1]
     radius:int=5, # Largest distance of a pair
-)->torch.Tensor: # (N,P,H-radius,W-2*radius) in [0,1], P places of `pair_offsets`
+)->torch.Tensor: # (N,P,H-radius,W-2*radius) in [0,1], for the P locations of `pair_offsets`
     "Affinities of all pairs, from boundaries (IRN, section 4.2)."
     out = []
     for dy,dx in pair_offsets(radius):
@@ -56,10 +58,9 @@ def pair_labels(
     sure:torch.Tensor, # (N,H,W) int: 0 background, class + 1, 255 unsure
     radius:int=5, # Largest distance of a pair
 )->tuple: # Three bool tensors (N,P,H-radius,W-2*radius): both background, both of one class, different
-    "What the sure pixels say of each pair."
-    here = _shifted(sure, 0, 0, radius)
+    "What the sure pixels tell of each pair."
     there = torch.stack([_shifted(sure, dy, dx, radius) for dy,dx in pair_offsets(radius)], 1)
-    here = here[:,None].expand_as(there)
+    here = _shifted(sure, 0, 0, radius)[:,None].expand_as(there)
     known,same = (here!=UNSURE) & (there!=UNSURE),here==there
     return known & same & (here==0),known & same & (here>0),known & ~same
 
@@ -76,6 +77,7 @@ def affinity_loss(
     apart = -(1-affinity).clamp(min=1e-5).log()
     return _mean_over(same, bg)/4 + _mean_over(same, fg)/4 + _mean_over(apart, differ)/2
 
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-class-loss-1
 def class_loss(
     logits:torch.Tensor, # (N,K,H,W)
     sure:torch.Tensor, # (N,H,W) int: 0 background, class + 1, 255 unsure
@@ -86,7 +88,7 @@ def class_loss(
 
 # %% ../../nbs/10_masks/04_affinity.ipynb #affinity-019
 class PixelHead(nn.Module):
-    "1x1 convolutions over several levels of frozen features: a boundary and classes for each place of the finest level."
+    "1x1 convolutions over levels of frozen features: a boundary and classes for each location of the finest."
     def __init__(self,
         channels:list, # Of each level, finest first
         n_classes:int, # Background among them
@@ -100,10 +102,12 @@ class PixelHead(nn.Module):
         self.to_class = nn.Conv2d(width*len(channels), n_classes, 1)
     def _join(self, parts, levels):
         size = levels[0].shape[-2:]
-        return torch.cat([F.interpolate(p(x), size, mode='bilinear', align_corners=False) for p,x in zip(parts, levels)], 1)
+        up = [F.interpolate(p(x), size, mode='bilinear', align_corners=False) for p,x in zip(parts, levels)]
+        return torch.cat(up, 1)
     def forward(self, levels):
         "Boundaries in [0,1] (N,1,H,W), and logits of classes (N,n_classes,H,W)"
-        return self.to_edge(self._join(self.edge, levels)).sigmoid(),self.to_class(self._join(self.area, levels))
+        edge,area = self._join(self.edge, levels),self._join(self.area, levels)
+        return self.to_edge(edge).sigmoid(),self.to_class(area)
 
 # %% ../../nbs/10_masks/04_affinity.ipynb #affinity-022
 def _level_modules(body):
@@ -113,23 +117,48 @@ def _level_modules(body):
     known = dict(body.named_modules())
     return [known[n] for n in names] if names and all(n in known for n in names) else None
 
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-outputs-1
+def _outputs(body, x, modules):
+    "Outputs (N,C,h,w) of some modules of a network, in the order in which they are computed"
+    found = []
+    def keep(m, i, out):
+        if torch.is_tensor(out) and out.dim()==4: found.append(out)
+    hooks = [m.register_forward_hook(keep) for m in modules]
+    try: body(x)
+    finally:
+        for h in hooks: h.remove()
+    return found
+
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-levels-1
 @torch.no_grad()
 def feature_levels(
     model:nn.Module, # As `cam_model` makes it, in `eval` mode
     x:torch.Tensor, # (N,3,H,W), normalised
 )->list: # Features (N,C,h,w), finest first, from stride 4 on
     "What the body of a classifier computes on the way, by level."
-    found,modules = [],_level_modules(model.body)
-    def keep(m, i, out):
-        if torch.is_tensor(out) and out.dim()==4: found.append(out)
-    hooks = [m.register_forward_hook(keep) for m in modules or model.body.modules()]
-    try: model.body(x)
-    finally:
-        for h in hooks: h.remove()
-    if modules: return found
+    listed = _level_modules(model.body)
+    found = _outputs(model.body, x, listed or model.body.modules())
+    if listed: return found
     last = {o.shape[-2:]:o for o in found if o.shape[-1]<=-(-x.shape[-1]//4)}
     if not last: raise AEError(f'{type(model.body).__name__}: has no level of stride 4 or more; choose another arch')
     return sorted(last.values(), key=lambda o: -o.shape[-1])
+
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-window
+def _pad(x, radius): return F.pad(x, (radius,)*4)
+
+def _window(padded, dy, dx, radius):
+    "What stands (dy,dx) away from each location of a map that `_pad` has padded"
+    H,W = (n-2*radius for n in padded.shape[-2:])
+    return padded[..., radius+dy:radius+dy+H, radius+dx:radius+dx+W]
+
+# %% ../../nbs/10_masks/04_affinity.ipynb #affinity-weights-1
+def _walk_weights(boundary, beta, radius):
+    "Weights of the steps to the locations of `pair_offsets`, (N,P,H,W), and of those from there, a list of (N,1,H,W)"
+    walled = F.pad(boundary, (radius,radius,0,radius), value=1.)
+    there = pair_affinity(walled, radius).pow(beta)
+    padded = _pad(there, radius)
+    back = [_window(padded[:,p:p+1], -dy, -dx, radius) for p,(dy,dx) in enumerate(pair_offsets(radius))]
+    return there,back
 
 # %% ../../nbs/10_masks/04_affinity.ipynb #affinity-030
 @torch.no_grad()
@@ -141,16 +170,12 @@ def random_walk(
     radius:int=5, # Largest distance of a step
 )->torch.Tensor: # (N,L,H,W): each value a mean of the old ones, so the range is kept
     "Let maps walk within boundaries (AffinityNet, section 4.3; IRN, section 5)."
-    (H,W),ways = maps.shape[-2:],pair_offsets(radius)
-    def grow(x): return F.pad(x, (radius,)*4)
-    def moved(x, dy, dx): return x[..., radius+dy:radius+dy+H, radius+dx:radius+dx+W]
-    there = pair_affinity(F.pad(boundary, (radius,radius,0,radius), value=1.), radius).pow(beta)
-    back = [moved(grow(there[:,p:p+1]), -dy, -dx) for p,(dy,dx) in enumerate(ways)]
+    there,back = _walk_weights(boundary, beta, radius)
     total = 1 + there.sum(1, keepdim=True) + sum(back)
     for _ in range(times):
-        x,new = grow(maps),maps.clone()
-        for p,(dy,dx) in enumerate(ways):
-            new.addcmul_(moved(x, dy, dx), there[:,p:p+1])
-            new.addcmul_(moved(x, -dy, -dx), back[p])
+        padded,new = _pad(maps, radius),maps.clone()
+        for p,(dy,dx) in enumerate(pair_offsets(radius)):
+            new.addcmul_(_window(padded, dy, dx, radius), there[:,p:p+1])
+            new.addcmul_(_window(padded, -dy, -dx, radius), back[p])
         maps = new/total
     return maps

@@ -1,4 +1,4 @@
-"""Which pixel becomes which class, which background, and which is left out.
+"""Which pixel becomes which class, which becomes background, and which is left out of training
 
 Docs: https://ae-erasing.github.io/ae_erasing/10_masks/rules.html.md"""
 
@@ -39,10 +39,11 @@ def map_background(
     below:float, # Background is where all maps are below this, in [0,1]
     upto:int=None, # Steps to take into account; None is all
 )->np.ndarray: # bool (H,W)
-    "The background as the class maps see it: low in every map of every step that was confident enough to be mined."
+    "The background by the class activation maps: low in every map of every step that was confident enough to be mined."
     size = mining.data.size(i, mining.recipe.max_side)
     high = np.zeros(size[::-1], np.uint8)
-    for t in range(1, (upto or len(mining.steps))+1 if mining.data.labels[i] else 1):
+    last = (upto or len(mining.steps)) if mining.data.labels[i] else 0
+    for t in range(1, last+1):
         maps,scores,size = mining.maps(i, t)
         keep = maps[scores>=mining.least(i, t)]
         if len(keep): high = np.maximum(high, enlarge(keep, size).max(0))
@@ -55,6 +56,7 @@ def _stems(mining):
     if getattr(mining, '_stems', (None,))[0] is not keys: mining._stems = keys,Counter(Path(k).stem for k in keys)
     return mining._stems[1]
 
+# %% ../../nbs/10_masks/00_rules.ipynb #rules-names-3
 def names_of(
     mining:MiningRun, # A run
     i:int, # Index of an image
@@ -65,6 +67,22 @@ def names_of(
     alike = _stems(mining)[bare[1]] if '/' in key or bare[0]!=bare[1] else 1
     return [key, *(bare if alike==1 else [])]
 
+# %% ../../nbs/10_masks/00_rules.ipynb #rules-saliency-file
+def _saliency_file(folder, mining, i):
+    "The saliency map of an image in a folder"
+    names = [f'{n}{e}' for n in names_of(mining, i) for e in ('.png','.jpg')]
+    path = next((p for n in names if (p := Path(folder)/n).exists()), None)
+    if path: return path
+    key = mining.data.keys[i]
+    raise AEError(f'{folder}: has no saliency map for {key}; there should be {key}.png')
+
+# %% ../../nbs/10_masks/00_rules.ipynb #rules-saliency-open-1
+def _open_saliency(path):
+    "Values of a saliency map, of any scale"
+    with Image.open(path) as im:
+        grey = im if im.mode.startswith(('I','F')) else im.convert('L')
+        return np.asarray(grey, dtype=np.float32)
+
 # %% ../../nbs/10_masks/00_rules.ipynb #masks-013
 def saliency_background(
     saliency:str|Path|Callable, # Folder of grey pictures named like the images, or index -> (H,W) values of any scale
@@ -72,13 +90,9 @@ def saliency_background(
     i:int, # Index of an image
     below:float=.06, # Background is where the saliency is below this share of its maximum
 )->np.ndarray: # bool (H,W)
-    "The background as a saliency map sees it (AE-PSL section 3.2)."
+    "The background by a saliency map (AE-PSL section 3.2)."
     w,h = mining.data.size(i, mining.recipe.max_side)
-    if callable(saliency): s = np.asarray(saliency(i), dtype=np.float32)
-    else:
-        key = mining.data.keys[i]
-        path = next((p for n in names_of(mining, i) for e in ('.png','.jpg') if (p := Path(saliency)/f'{n}{e}').exists()), None)
-        if path is None: raise AEError(f'{saliency}: has no saliency map for {key}; there should be {key}.png')
-        with Image.open(path) as im: s = np.asarray(im if im.mode.startswith(('I','F')) else im.convert('L'), dtype=np.float32)
+    found = saliency(i) if callable(saliency) else _open_saliency(_saliency_file(saliency, mining, i))
+    s = np.asarray(found, dtype=np.float32)
     if s.shape!=(h,w): s = np.asarray(Image.fromarray(s).resize((w,h), Image.Resampling.BILINEAR))
     return s < below*max(float(s.max()), 1e-6)

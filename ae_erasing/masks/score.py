@@ -1,4 +1,4 @@
-"""Regions and masks of a run beside the ground truth.
+"""The maps, regions and masks of a run beside the ground truth
 
 Docs: https://ae-erasing.github.io/ae_erasing/10_masks/score.html.md"""
 
@@ -26,84 +26,112 @@ from ..mining.run import MiningRun
 from .rules import names_of
 from .pseudo import image_mask
 
+# %% ../../nbs/10_masks/02_score.ipynb #score-check-1
+def _fits_labels(truth, labels):
+    "Does a ground truth mask hold no class but those that the image is labelled with?"
+    return set(np.unique(truth).tolist())-{0,255} <= {k+1 for k in labels}
+
 # %% ../../nbs/10_masks/02_score.ipynb #masks-025
 def _check_truth(mining, truth, n=200):
-    "Do the true masks speak of the classes that the images are labelled with?"
-    seen,odd = 0,0
-    for i in mining.mined[:n]:
-        t = truth(i)
-        if t is None: continue
-        seen += 1
-        odd += not set(np.unique(t).tolist())-{0,255} <= {k+1 for k in mining.data.labels[i]}
-    if not seen: raise AEError(f'{mining.data.name}: no true mask for any of the images; give --truth, a folder of PNG masks named like the images')
-    if odd>seen/2: raise AEError(f'{mining.data.name}: {odd} of {seen} true masks hold classes their images are not labelled with; are the classes in the same order? give --classes when mining')
+    "`AEError` if the first `n` images have no ground truth, or most of it shows classes they are not labelled with"
+    data,idxs = mining.data,mining.mined[:n]
+    fits = [_fits_labels(t, data.labels[i]) for i in idxs if (t := truth(i)) is not None]
+    odd = len(fits)-sum(fits)
+    if not fits: raise AEError(f'{data.name}: no ground truth for any of the images; '
+        'give --truth, a folder of PNG masks named like the images')
+    if odd>len(fits)/2: raise AEError(f'{data.name}: {odd} of {len(fits)} ground truth masks hold classes '
+        'their images are not labelled with; are the classes in the same order? give --classes when mining')
+
+# %% ../../nbs/10_masks/02_score.ipynb #score-winner
+def _winner(mining, i, shape, raw):
+    "The label with the highest map of step 1 at each pixel, and how high that is; both uint8 of `shape`"
+    labels = mining.data.labels[i]
+    if not labels: return np.zeros(shape, np.uint8),np.zeros(shape, np.uint8)
+    maps,_,size = mining.maps(i, 1, raw)
+    big = enlarge(maps, size)
+    value = np.array(labels, np.uint8)[big.argmax(0)]+1
+    return resize_mask(value, shape),resize_mask(big.max(0), shape)
 
 # %% ../../nbs/10_masks/02_score.ipynb #masks-026
 def cam_sweep(
     mining:MiningRun, # A run
-    truth:Callable=None, # Index -> true mask or None; None is the data's own
+    truth:Callable=None, # Index -> ground truth mask or None; None is the data's own
     raw:bool=False, # The maps as the classifier made them, even if the recipe refines them
 )->Sweep: # Of all thresholds of step 1's maps
     "Step 1's class activation map at every threshold: each pixel goes to the label whose map is highest there."
     data,truth = mining.data,truth or mining.data.truth
     sweep = Sweep(len(data.vocab)+1)
     for i in data.train_idxs:
-        if (t := truth(i)) is None: continue
-        winner,score = np.zeros_like(t),np.zeros_like(t)
-        if data.labels[i]:
-            maps,_,size = mining.maps(i, 1, raw)
-            big = enlarge(maps, size)
-            winner,score = resize_mask(np.array(data.labels[i], np.uint8)[big.argmax(0)]+1, t.shape),resize_mask(big.max(0), t.shape)
-        sweep.add(t, winner, score)
+        if (t := truth(i)) is not None: sweep.add(t, *_winner(mining, i, t.shape, raw))
     return sweep
 
-# %% ../../nbs/10_masks/02_score.ipynb #masks-027
+# %% ../../nbs/10_masks/02_score.ipynb #score-count
 def count_masks(
-    data:ImageLabels, # The set
+    data:ImageLabels, # The dataset
     folder:str|Path, # PNG masks named by its keys
-    idxs:list, # Images to score; those without a true mask are left out
-    truth:Callable=None, # Index -> true mask or None; None is the data's own
+    idxs:list, # Images to score; those without ground truth are left out
+    truth:Callable=None, # Index -> ground truth mask or None; None is the data's own
 )->ConfusionMatrix: # Of all of them
-    "Count the masks of some images of a set against their truth."
+    "Count the masks of some images of a dataset against their ground truth."
     truth,by_key = truth or data.truth,{data.keys[i]:i for i in idxs}
-    return score_folder(folder, lambda k: truth(by_key[k]), data.vocab, [k for k,i in by_key.items() if truth(i) is not None])[0]
+    known = [k for k,i in by_key.items() if truth(i) is not None]
+    return score_folder(folder, lambda k: truth(by_key[k]), data.vocab, known)[0]
 
-def score_run(
-    mining:MiningRun, # A run
-    truth:Callable=None, # Index -> true mask or None; None is the data's own
-    saliency:bool=False, # Did the masks in `masks/` use saliency maps?
-    refine:str=None, # Were they passed through a refiner: "par", "crf" or "lattice"?
-)->ScoreCard: # One row a stage
-    "Score the stages of a run: the single map, the regions after each step, the pseudo masks."
-    data,truth,refined = mining.data,truth or mining.data.truth,mining.recipe.refine>0
-    _check_truth(mining, truth)
-    card = ScoreCard(data.vocab, data=data.name, split='train', image_labels=True, saliency=False, crf=False, threshold=mining.recipe.threshold, chosen='fixed', refined=refined)
+# %% ../../nbs/10_masks/02_score.ipynb #score-maps
+def _add_maps(card, mining, truth):
+    "Rows of the single map: at its best threshold, and, if the recipe refines maps, before and after that"
     sweep = cam_sweep(mining, truth, raw=True)
     best,score = sweep.best()
     card.add('single CAM, best threshold', score, threshold=float(best), chosen='oracle', refined=False)
-    if refined:
-        j = int(np.abs(sweep.thresholds-mining.recipe.threshold).argmin())
-        card.add('single CAM', scores(sweep.matrix(j)), threshold=float(sweep.thresholds[j]), refined=False)
-        best,score = cam_sweep(mining, truth).best()
-        card.add('refined CAM, best threshold', score, threshold=float(best), chosen='oracle')
+    if mining.recipe.refine_iters==0: return
+    j = int(np.abs(sweep.thresholds-mining.recipe.threshold).argmin())
+    card.add('single CAM', scores(sweep.matrix(j)), threshold=float(sweep.thresholds[j]), refined=False)
+    best,score = cam_sweep(mining, truth).best()
+    card.add('refined CAM, best threshold', score, threshold=float(best), chosen='oracle')
+
+# %% ../../nbs/10_masks/02_score.ipynb #score-regions-1
+def _count_regions(mining, truth, upto):
+    "The regions of steps 1 to `upto`, counted"
+    data = mining.data
+    cm = ConfusionMatrix(len(data.vocab)+1)
+    for i in data.train_idxs:
+        t = truth(i)
+        if t is None: continue
+        cm.add(t, resize_mask(mining.mask(i, upto), t.shape) if data.labels[i] else np.zeros_like(t))
+    return cm
+
+# %% ../../nbs/10_masks/02_score.ipynb #masks-027
+def score_run(
+    mining:MiningRun, # A run
+    truth:Callable=None, # Index -> ground truth mask or None; None is the data's own
+    saliency:bool=False, # Did the masks in `masks/` use saliency maps?
+    refiner:str=None, # Were they passed through a refiner: "par", "crf" or "lattice"?
+)->ScoreCard: # One row a stage
+    "Score the stages of a run: the single map, the regions after each step, the pseudo masks."
+    data,truth,refined = mining.data,truth or mining.data.truth,mining.recipe.refine_iters>0
+    _check_truth(mining, truth)
+    card = ScoreCard(data.vocab, data=data.name, split='train', image_labels=True, saliency=False, crf=False,
+        threshold=mining.recipe.threshold, chosen='fixed', refined=refined)
+    _add_maps(card, mining, truth)
     for t in range(1, len(mining.steps)+1):
-        cm = ConfusionMatrix(len(data.vocab)+1)
-        for i in data.train_idxs:
-            if (m := truth(i)) is not None: cm.add(m, resize_mask(mining.mask(i, t), m.shape) if data.labels[i] else np.zeros_like(m))
-        card.add(f'{"refined" if refined else "single"} CAM (step 1)' if t==1 else f'regions of steps 1-{t}', scores(cm))
+        name = f'{"refined" if refined else "single"} CAM (step 1)' if t==1 else f'regions of steps 1-{t}'
+        card.add(name, scores(_count_regions(mining, truth, t)))
     if (mining.out/'masks').is_dir():
-        card.add('pseudo masks', scores(count_masks(data, mining.out/'masks', data.train_idxs, truth)), saliency=saliency, crf=refine in CRFS, refined=refined or refine=='par')
+        counted = count_masks(data, mining.out/'masks', data.train_idxs, truth)
+        used = dict(saliency=saliency, crf=refiner in CRFS, refined=refined or refiner=='par')
+        card.add('pseudo masks', scores(counted), **used)
     return card
 
 # %% ../../nbs/10_masks/02_score.ipynb #masks-030
 def truth_folder(
     folder:str|Path, # PNGs named like the images, or like their keys in the run
     mining:MiningRun, # A run
-)->Callable: # Index -> true mask or None
-    "True masks from a folder, by the names of the images."
-    folder = Path(folder)
-    if not folder.is_dir(): raise AEError(f'{folder}: is no folder; give the one that holds the true masks')
-    if (mining.out/'masks').exists() and folder.resolve()==(mining.out/'masks').resolve(): raise AEError(f'{folder}: holds the masks of the run itself; give the folder of the true masks')
+)->Callable: # Index -> ground truth mask or None
+    "Ground truth masks from a folder, by the names of the images."
+    folder,own = Path(folder),mining.out/'masks'
+    if not folder.is_dir(): raise AEError(f'{folder}: is no folder; give the one that holds the ground truth masks')
+    if own.exists() and folder.resolve()==own.resolve():
+        raise AEError(f'{folder}: holds the masks of the run itself; give the folder of the ground truth masks')
     def find(i):
         path = next((p for n in names_of(mining, i) if (p := folder/f'{n}.png').is_file()), None)
         return open_mask(path) if path else None
@@ -116,14 +144,16 @@ def plot_masks(
     n:int=6, # How many, if `idxs` is None
     imsize:float=1.3, # Inches an image
 ): # A matplotlib figure
-    "Images, their pseudo masks and, if known, the true ones."
+    "Images, their pseudo masks and, if known, the ground truth."
     idxs = list(idxs) if idxs is not None else spread(mining.mined, n)
-    rows = ['image','pseudo mask'] + (['truth'] if mining.data.open_truth else [])
-    fig,axs = plt.subplots(len(rows), len(idxs), figsize=(imsize*len(idxs), imsize*len(rows)), squeeze=False, layout='constrained')
+    rows = ['image','pseudo mask'] + (['ground truth'] if mining.data.open_truth else [])
+    fig,axs = plt.subplots(len(rows), len(idxs), figsize=(imsize*len(idxs), imsize*len(rows)), squeeze=False,
+        layout='constrained')
     for i,col in zip(idxs, axs.T):
         im = mining.data.image(i, 256)
         for ax,m in zip(col, (None, image_mask(mining, i), mining.data.truth(i))):
             ax.imshow(im if m is None else overlay_mask(im, m))
-            ax.set_xticks([]); ax.set_yticks([])
+            ax.set_xticks([])
+            ax.set_yticks([])
     for ax,r in zip(axs[:,0], rows): ax.set_ylabel(r, fontsize=8)
     return fig

@@ -1,4 +1,4 @@
-"""Where to cut maps when there is no ground truth to try thresholds on.
+"""Where to split the values of class activation maps into objects and background
 
 Docs: https://ae-erasing.github.io/ae_erasing/10_masks/thresholds.html.md"""
 
@@ -11,6 +11,15 @@ __all__ = ['otsu']
 import numpy as np
 from ..basics import AEError
 
+# %% ../../nbs/10_masks/03_thresholds.ipynb #thresholds-between
+def _between(counts, centres):
+    "Variance between the values up to each bin and those above; -1 where there are none on one side"
+    below,moment = counts.cumsum().astype(float),(counts*centres).cumsum()
+    n,mean = below[-1],moment[-1]
+    split = (below>0) & (below<n)
+    with np.errstate(divide='ignore', invalid='ignore'): between = (mean*below/n-moment)**2/(below*(n-below))
+    return np.where(split, between, -1)
+
 # %% ../../nbs/10_masks/03_thresholds.ipynb #affinity-036
 def otsu(
     values:np.ndarray, # In [0,1], any shape
@@ -18,11 +27,7 @@ def otsu(
 )->float: # Threshold in (0,1]
     "The threshold with the largest variance between what is below and what is above (Otsu, 1979)."
     counts,edges = np.histogram(values, bins, (0,1))
-    centres = (edges[1:]+edges[:-1])/2
-    below,moment = counts.cumsum().astype(float),(counts*centres).cumsum()
-    n,mean = below[-1],moment[-1]
-    if n==0: raise AEError('otsu: there are no values to split')
-    split = (below>0) & (below<n)
-    if not split.any(): return float(edges[1:][counts.argmax()])
-    with np.errstate(divide='ignore', invalid='ignore'): between = (mean*below/n-moment)**2/(below*(n-below))
-    return float(edges[1:][np.where(split, between, -1).argmax()])
+    if not counts.any(): raise AEError('otsu: there are no values to split')
+    between = _between(counts, (edges[1:]+edges[:-1])/2)
+    best = between if between.max()>=0 else counts
+    return float(edges[1:][best.argmax()])

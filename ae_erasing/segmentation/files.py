@@ -1,4 +1,4 @@
-"""A trained segmenter makes masks for any pictures.
+"""A trained segmenter writes masks of any pictures
 
 Docs: https://ae-erasing.github.io/ae_erasing/11_segmentation/files.html.md"""
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from fastai.vision.all import default_device
-from ..basics import AEError, atomic_write, bar
+from ..basics import AEError, atomic_write, progress_function
 from ..data.images import IMAGE_SUFFIXES, image_files, open_image, work_size
 from ..data.rows import run_keys
 from ..pictures import overlay_mask
@@ -21,24 +21,57 @@ from ..masks.pseudo import save_mask
 from .networks import load_seg_model
 from .predict import find_refiner, predict_image
 
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-of
+_GIVE = 'give a picture, a folder of pictures or a pattern such as "photos/*.jpg"'
+
+def _matches(pattern):
+    found = map(Path, glob.glob(str(pattern), recursive=True))
+    return [q for q in found if q.is_file() and q.suffix.lower() in IMAGE_SUFFIXES]
+
+def _files_of(source):
+    "The pictures that one `source` stands for, and the folders that their names are relative to"
+    p = Path(os.path.abspath(Path(source).expanduser()))
+    files = image_files(p) if p.is_dir() else [p] if p.is_file() else _matches(p)
+    if not files and p.is_dir():
+        raise AEError(f'{source}: holds no images ({", ".join(sorted(o[1:] for o in IMAGE_SUFFIXES))})')
+    if not files: raise AEError(f'{source}: is not there; {_GIVE}')
+    return files,[p] if p.is_dir() else [q.parent for q in files]
+
 # %% ../../nbs/11_segmentation/05_files.ipynb #predict-031
+def _listed(source): return [source] if isinstance(source, (str,Path)) else source
+
 def find_images(
     source:str|Path|list, # A file, a folder (with all below it), a pattern, or a list of these
 )->dict: # Path by key
     "The pictures that `source` stands for, and a unique name for the results of each."
     found,tops = [],[]
-    for s in [source] if isinstance(source, (str,Path)) else source:
-        p = Path(os.path.abspath(Path(s).expanduser()))
-        if p.is_dir(): files = image_files(p)
-        elif p.is_file(): files = [p]
-        else: files = [q for g in glob.glob(str(p), recursive=True) if (q := Path(g)).is_file() and q.suffix.lower() in IMAGE_SUFFIXES]
-        if not files and p.is_dir(): raise AEError(f'{s}: holds no images ({", ".join(sorted(o[1:] for o in IMAGE_SUFFIXES))})')
-        if not files: raise AEError(f'{s}: is not there; give a picture, a folder of pictures or a pattern such as "photos/*.jpg"')
+    for s in _listed(source):
+        files,folders = _files_of(s)
         found += files
-        tops += [p] if p.is_dir() else [q.parent for q in files]
-    if not found: raise AEError('no pictures given; give a picture, a folder of pictures or a pattern such as "photos/*.jpg"')
+        tops += folders
+    if not found: raise AEError(f'no pictures given; {_GIVE}')
     paths,root = sorted(set(found)),os.path.commonpath(tops)
     return dict(zip(run_keys([p.relative_to(root) for p in paths], folders=True), paths))
+
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-last-round
+def _last_round(folder):
+    "The weights of a segmenter's last round, or None"
+    rounds = {}
+    for f in folder.glob('round_*/model.safetensors'):
+        number = f.parent.name.removeprefix('round_')
+        if number.isdigit(): rounds[int(number)] = f
+    return rounds[max(rounds)] if rounds else None
+
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-named
+def _named(path, name):
+    "The weights of the segmenter `name` of the run `path`"
+    root = path/'segment' if (path/'segment').is_dir() else path
+    have = {p.name:f for p in sorted(root.iterdir()) if (f := _last_round(p))}
+    if not have: raise AEError(f'{path}: has no segmenter yet; train one: ae-erasing segment {path}')
+    name = name or ('psl' if 'psl' in have else next(iter(have)) if len(have)==1 else None)
+    if name in have: return have[name]
+    why = f'has no segmenter {name!r}' if name else 'has several segmenters'
+    raise AEError(f'{path}: {why}; give one of: {", ".join(have)}')
 
 # %% ../../nbs/11_segmentation/05_files.ipynb #predict-034
 def find_segmenter(
@@ -50,22 +83,34 @@ def find_segmenter(
     if path.is_file(): return path
     if not path.exists(): raise AEError(f'{path}: is not there; give the folder of a run, or a model.safetensors')
     if (path/'model.safetensors').is_file(): return path/'model.safetensors'
-    def last(p):
-        rounds = {int(f.parent.name[6:]):f for f in p.glob('round_*/model.safetensors') if f.parent.name[6:].isdigit()}
-        return rounds[max(rounds)] if rounds else None
-    if f := last(path): return f
-    root = path/'segment' if (path/'segment').is_dir() else path
-    have = {p.name:f for p in sorted(root.iterdir()) if (f := last(p))}
-    if not have: raise AEError(f'{path}: has no segmenter yet; train one: ae-erasing segment {path}')
-    name = name or ('psl' if 'psl' in have else next(iter(have)) if len(have)==1 else None)
-    if name not in have: raise AEError(f'{path}: ' + (f'has no segmenter {name!r}' if name else 'has several segmenters') + f'; give one of: {", ".join(have)}')
-    return have[name]
+    return _last_round(path) or _named(path, name)
 
-# %% ../../nbs/11_segmentation/05_files.ipynb #predict-037
-def _overlay(im, mask, path):
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-apart
+def _refuse_mixing(out, source, paths):
+    "`AEError` if the folder `out` lies among the pictures or holds them"
+    home = Path(out).resolve()
+    folders = [Path(s).resolve() for s in _listed(source) if Path(s).is_dir()]
+    if any(d in (home, *home.parents) for d in folders) or any(home in p.resolve().parents for p in paths):
+        raise AEError(f'{Path(out)}: lies among the pictures or holds them, and masks would be mixed with pictures; '
+                      'choose a folder elsewhere')
+
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-overlay
+def _save_overlay(im, mask, path):
     small = im.resize(work_size(im.size, 1600), Image.Resampling.BILINEAR)
     a = Image.fromarray((overlay_mask(small, mask)*255).round().astype(np.uint8))
     atomic_write(path, lambda f: a.save(f, 'JPEG', quality=90))
+
+def _predict_file(model, meta, path, out, key, overlay, **kwargs):
+    "Write the mask of a picture; how many pixels have each value"
+    im = open_image(path)
+    mask = predict_image(model, meta, im, **kwargs)
+    save_mask(mask, out/f'{key}.png')
+    if overlay: _save_overlay(im, mask, out/'overlays'/f'{key}.jpg')
+    return Image.fromarray(mask).histogram()
+
+# %% ../../nbs/11_segmentation/05_files.ipynb #predict-037
+def _shares(counts, vocab):
+    return {c:round(float(counts[k]/counts.sum()), 4) for k,c in enumerate(['background', *vocab])}
 
 def predict_files(
     segmenter, # What `find_segmenter` takes, or a model and its meta as `load_seg_model` gives them
@@ -74,29 +119,23 @@ def predict_files(
     name:str=None, # Which segmenter of a run
     overlay:bool=True, # Also write pictures with their masks laid over them
     device=None, # Where to compute; None is fastai's default
-    progress:bool=True, # Show a bar in a terminal
+    progress:bool=True, # Show a bar, or lines in a log
     **kwargs, # Passed to `predict_image`
 )->dict: # folder, written (keys), skipped (a line each), seconds, and the share of pixels by class
     "Write the masks of pictures, indexed PNGs of exactly their size."
     model,meta = segmenter if isinstance(segmenter, tuple) else load_seg_model(find_segmenter(segmenter, name))
     model,images,start = model.eval().to(device or default_device()),find_images(source),time.time()
-    find_refiner(kwargs.get('refine'))
-    out,home = Path(out),Path(out).resolve()
-    folders = [Path(s).resolve() for s in ([source] if isinstance(source, (str,Path)) else source) if Path(s).is_dir()]
-    if any(d in (home, *home.parents) for d in folders) or any(home in p.resolve().parents for p in images.values()):
-        raise AEError(f'{out}: lies among the pictures or holds them, and masks would be mixed with pictures; choose a folder elsewhere')
-    written,skipped,counts = [],[],np.zeros(256, np.int64)
+    find_refiner(kwargs.get('refiner'))
+    _refuse_mixing(out, source, images.values())
+    written,skipped,show = [],[],progress_function(progress)
+    counts = np.zeros(256, np.int64)
     for n,(key,path) in enumerate(images.items(), 1):
         try:
-            im = open_image(path)
-            mask = predict_image(model, meta, im, **kwargs)
-            save_mask(mask, out/f'{key}.png')
-            if overlay: _overlay(im, mask, out/'overlays'/f'{key}.jpg')
+            counts += _predict_file(model, meta, path, Path(out), key, overlay, **kwargs)
             written.append(key)
-            counts += Image.fromarray(mask).histogram()
         except AEError as e: skipped.append(str(e))
         except OSError as e: skipped.append(f'{path}: its mask cannot be written ({e.strerror or e})')
-        if progress: bar('masks', n, len(images))
+        show('masks', n, len(images))
     if not written: raise AEError(f'no mask for any of {len(images)} pictures, e.g. {skipped[0]}')
-    share = {c:round(float(counts[k]/counts.sum()), 4) for k,c in enumerate(['background', *meta['vocab']])}
-    return dict(folder=str(out), written=written, skipped=skipped, seconds=round(time.time()-start, 1), share=share)
+    return dict(folder=str(Path(out)), written=written, skipped=skipped, seconds=round(time.time()-start, 1),
+        share=_shares(counts, meta['vocab']))

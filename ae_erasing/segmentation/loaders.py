@@ -1,4 +1,4 @@
-"""Batches of images and masks, and a look at the masks before training.
+"""Batches of images and masks, and a check of the masks before training
 
 Docs: https://ae-erasing.github.io/ae_erasing/11_segmentation/loaders.html.md"""
 
@@ -11,7 +11,8 @@ __all__ = ['MaskFolder', 'mask_dls', 'check_masks']
 from functools import partial
 from pathlib import Path
 from PIL import Image
-from fastai.vision.all import DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask, store_attr
+from fastai.vision.all import DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask
+from fastcore.basics import store_attr
 from ..basics import AEError
 from ..data.images import open_mask, resize_mask
 from ..data.labels import ImageLabels
@@ -25,50 +26,66 @@ class MaskFolder:
     "Function from the index of an image to its mask in a folder; picklable."
     def __init__(self,
         folder:str|Path, # PNG masks named by the keys of `data`
-        data:ImageLabels, # The set
+        data:ImageLabels, # The dataset
     ): store_attr()
     def path(self, i): return Path(self.folder)/f'{self.data.keys[i]}.png'
     def __call__(self, i): return open_mask(self.path(i))
 
-# %% ../../nbs/11_segmentation/06_loaders.ipynb #segment-011
-def _picture(i, data, max_side): return PILImage.create(data.image(i, max_side))
-def _drawn(i, data, find, max_side): return PILMask.create(Image.fromarray(resize_mask(find(i) if data.train[i] else data.truth(i), data.size(i, max_side)[::-1])))
+# %% ../../nbs/11_segmentation/06_loaders.ipynb #loaders-item
+def _image(i, data, max_side): return PILImage.create(data.image(i, max_side))
 
+def _mask(i, data, find, max_side):
+    mask,(w,h) = find(i) if data.train[i] else data.truth(i),data.size(i, max_side)
+    return PILMask.create(Image.fromarray(resize_mask(mask, (h,w))))
+
+def _judged(data):
+    "Validation images with ground truth"
+    return [i for i in data.valid_idxs if data.truth(i) is not None] if data.open_truth else []
+
+# %% ../../nbs/11_segmentation/06_loaders.ipynb #segment-011
 def mask_dls(
-    data:ImageLabels, # What to load
+    data:ImageLabels, # The dataset
     find, # Function from the index of a training image to its mask, uint8 (H,W); picklable if there are workers
     idxs:list=None, # Training images; None is all
-    size:int=160, # Side of the square the network sees, pixels
-    bs:int=16, # Images a batch
-    min_scale:float=.5, # Least share of the image's area in a training crop
-    max_side:int=1024, # Larger photos are shrunk to this before cropping
+    size:int=160, # Side of the square crops, pixels
+    bs:int=16, # Batch size
+    min_scale:float=.5, # Least share of the image's area in a training crop, (0,1]
+    max_side:int=1024, # Larger photos are shrunk to this before cropping, pixels
     num_workers:int=0, # Loader processes
     device=None, # Where batches go; None is fastai's default
     crop:str='resize', # 'resize' or 'pad', as for `CropFlip`
-    pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]; masks are padded with 255
+    pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]; masks are padded with the ignore index
     **kwargs, # Passed to `DataBlock.dataloaders`
 )->DataLoaders: # Batches of (image, mask)
-    "fastai `DataLoaders` of images and masks: those of `find` to train on, true ones to validate by."
+    "fastai `DataLoaders` of images and masks: those of `find` to train on, ground truth to validate by."
     idxs = list(data.train_idxs if idxs is None else idxs)
-    items = idxs + ([i for i in data.valid_idxs if data.truth(i) is not None] if data.open_truth else [])
-    block = DataBlock(blocks=(ImageBlock, MaskBlock(['background', *data.vocab])), item_tfms=CropFlip(size, min_scale, device=None if num_workers else device, crop=crop, pad_fill=pad_fill, pad_mask=IGNORE),
-        getters=[partial(_picture, data=data, max_side=max_side), partial(_drawn, data=data, find=find, max_side=max_side)], splitter=IndexSplitter(range(len(idxs), len(items))))
+    items = idxs + _judged(data)
+    getters = [partial(_image, data=data, max_side=max_side), partial(_mask, data=data, find=find, max_side=max_side)]
+    crop_flip = CropFlip(size, min_scale, device=None if num_workers else device, crop=crop, pad_fill=pad_fill,
+        pad_mask=IGNORE)
+    block = DataBlock(blocks=(ImageBlock, MaskBlock(['background', *data.vocab])), item_tfms=crop_flip,
+        getters=getters, splitter=IndexSplitter(range(len(idxs), len(items))))
     return block.dataloaders(items, bs=min(bs, len(idxs)), num_workers=num_workers, device=device, **kwargs)
+
+# %% ../../nbs/11_segmentation/06_loaders.ipynb #loaders-notes
+def _notes(hist):
+    "What is in the masks, in words"
+    shares = ', '.join(f'{k} {v:.1%}' for k,v in hist.shares)
+    left_out = [f'left out: {k}: {why}' for k,why in hist.errors.items()]
+    return [shares, *(f'warning: {w}' for w in hist.warnings), *left_out]
 
 # %% ../../nbs/11_segmentation/06_loaders.ipynb #segment-014
 def check_masks(
     mining:MiningRun, # A run
     masks:str|Path, # Folder of masks named like the run's
-    supervised:bool=False, # May they be the true masks?
+    supervised:bool=False, # May they be the ground truth?
 )->tuple: # Indices of the images that can be trained on, and notes in words
-    "Look masks over before training: what is in them, which can't be used, and are they the true ones?"
-    data = mining.data
-    idxs = data.train_idxs
-    if not Path(masks).is_dir(): raise AEError(f'{masks}: no such folder of masks; mine first, or give the folder that holds them')
-    hist = mask_histogram(masks, data.vocab, [data.keys[i] for i in idxs], expect={k for i in idxs for k in data.labels[i]})
+    "Check masks before training: what is in them, which can't be used, and are they the ground truth?"
+    data,idxs = mining.data,mining.data.train_idxs
+    if not Path(masks).is_dir():
+        raise AEError(f'{masks}: no such folder of masks; mine first, or give the folder that holds them')
+    by_key = {data.keys[i]:i for i in idxs}
+    hist = mask_histogram(masks, data.vocab, list(by_key), expect={k for i in idxs for k in data.labels[i]})
     if 2*len(hist.errors)>len(idxs): hist.check()
-    if not supervised and data.open_truth:
-        by_key = {data.keys[i]:i for i in idxs}
-        refuse_truth(masks, lambda k: data.truth(by_key[k]), list(by_key))
-    notes = [', '.join(f'{k} {v:.1%}' for k,v in hist.shares)] + [f'warning: {w}' for w in hist.warnings] + [f'left out: {k}: {why}' for k,why in hist.errors.items()]
-    return [i for i in idxs if data.keys[i] not in hist.errors],notes
+    if not supervised and data.open_truth: refuse_truth(masks, lambda k: data.truth(by_key[k]), list(by_key))
+    return [i for k,i in by_key.items() if k not in hist.errors],_notes(hist)

@@ -1,4 +1,4 @@
-"""Two networks with two heads: one for pixels, one for the whole image.
+"""Two networks with two heads: one scores pixels, one the whole image
 
 Docs: https://ae-erasing.github.io/ae_erasing/11_segmentation/networks.html.md"""
 
@@ -20,9 +20,15 @@ from ..basics import AEError
 from ..cam.backbones import quick_depthwise, vgg16_largefov
 from ..cam.networks import cam_model, find_normalize
 
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-init
+def _start_small(conv):
+    "Small random weights and no bias"
+    nn.init.normal_(conv.weight, std=.01)
+    nn.init.zeros_(conv.bias)
+
 # %% ../../nbs/11_segmentation/00_networks.ipynb #psl-006
 class SegNet(nn.Module):
-    "A segmentation network that also says what is in the image: calling it gives scores of every pixel (N,C+1,H,W) and logits of the image (N,C)."
+    "A body and two heads: scores of every pixel (N,C+1,H,W) and logits of the image (N,C)."
     def __init__(self,
         body:nn.Module, # (N,3,H,W) -> list of features, coarsest last
         head:nn.Module, # That list -> scores (N,C+1,h,w), background first
@@ -31,16 +37,16 @@ class SegNet(nn.Module):
     ):
         super().__init__()
         self.body,self.head,self.cls = body,head,nn.Conv2d(nf, n_classes, 1)
-        nn.init.normal_(self.cls.weight, std=.01); nn.init.zeros_(self.cls.bias)
+        _start_small(self.cls)
     def scores(self, x):
-        "At the network's own resolution"
+        "The same at the network's own resolution"
         fs = self.body(x)
         return self.head(fs),self.cls(fs[-1]).mean((2,3))
     def forward(self, x):
         s,v = self.scores(x)
         return F.interpolate(s, x.shape[-2:], mode='bilinear', align_corners=False),v
 
-# %% ../../nbs/11_segmentation/00_networks.ipynb #psl-008
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-last
 class _Last(nn.Module):
     "A body that gives a list of one"
     def __init__(self, net):
@@ -53,9 +59,10 @@ class _Score(nn.Module):
     def __init__(self, nf, n_out):
         super().__init__()
         self.fc8 = nn.Conv2d(nf, n_out, 1)
-        nn.init.normal_(self.fc8.weight, std=.01); nn.init.zeros_(self.fc8.bias)
+        _start_small(self.fc8)
     def forward(self, fs): return self.fc8(fs[-1])
 
+# %% ../../nbs/11_segmentation/00_networks.ipynb #psl-008
 def largefov(
     n_classes:int, # Without background
     trunk:nn.Module=None, # To `fc7`, perhaps with weights; None makes one
@@ -63,57 +70,85 @@ def largefov(
     "DeepLab-LargeFOV on VGG-16 (Chen et al., ICLR 2015) with image-level scores, as in AE-PSL."
     return SegNet(_Last(trunk or vgg16_largefov()), _Score(1024, n_classes+1), 1024, n_classes)
 
-# %% ../../nbs/11_segmentation/00_networks.ipynb #psl-011
-def _conv(ni, nf, ks=1, dilation=1, bn=True): # Split by channel where it looks around
-    split = [nn.Conv2d(ni, ni, ks, padding=dilation*(ks//2), dilation=dilation, groups=ni, bias=False), nn.BatchNorm2d(ni), nn.ReLU(inplace=True)] if ks>1 else []
-    return nn.Sequential(*split, nn.Conv2d(ni, nf, 1, bias=not bn), *([nn.BatchNorm2d(nf)] if bn else []), nn.ReLU(inplace=True))
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-conv
+def _conv(ni, nf, ks=1, dilation=1, bn=True):
+    "A 1x1 convolution, after a depthwise one if `ks` is larger than 1; each with batch norm and ReLU"
+    depthwise = []
+    if ks>1:
+        conv = nn.Conv2d(ni, ni, ks, padding=dilation*(ks//2), dilation=dilation, groups=ni, bias=False)
+        depthwise = [conv, nn.BatchNorm2d(ni), nn.ReLU(inplace=True)]
+    norm = [nn.BatchNorm2d(nf)] if bn else []
+    return nn.Sequential(*depthwise, nn.Conv2d(ni, nf, 1, bias=not bn), *norm, nn.ReLU(inplace=True))
 
+# %% ../../nbs/11_segmentation/00_networks.ipynb #psl-011
 class DeepLabHead(nn.Module):
-    "ASPP and decoder of DeepLabV3+."
+    "ASPP and decoder of DeepLabV3+ (Chen et al., ECCV 2018)."
     def __init__(self,
         nf:int, # Channels of the coarsest features
         n_fine:int, # Channels of the features at a quarter of the input's size
         n_out:int, # Classes and background
-        fine:int=0, # Which of the features that is
+        fine:int=0, # Index of those features in the list
         rates:tuple=(6,12,18), # Dilations
         width:int=256, # Channels inside
     ):
         super().__init__()
         self.fine,self.aspp = fine,nn.ModuleList([_conv(nf, width), *(_conv(nf, width, 3, r) for r in rates)])
-        self.whole = _conv(nf, width, bn=False) # one place an image: no statistics to normalise by
-        self.join,self.detail = nn.Sequential(_conv(width*(2+len(rates)), width), nn.Dropout2d(.1)),_conv(n_fine, 48)
+        self.whole = _conv(nf, width, bn=False)
+        self.join = nn.Sequential(_conv(width*(2+len(rates)), width), nn.Dropout2d(.1))
+        self.detail = _conv(n_fine, 48)
         self.out = nn.Sequential(_conv(width+48, width, 3), _conv(width, width, 3), nn.Conv2d(width, n_out, 1))
     def forward(self, fs):
         f,fine = fs[-1],self.detail(fs[self.fine])
         whole = self.whole(f.mean((2,3), keepdim=True)).expand(-1, -1, *f.shape[-2:])
         x = self.join(torch.cat([*(a(f) for a in self.aspp), whole], 1))
-        return self.out(torch.cat([F.interpolate(x, fine.shape[-2:], mode='bilinear', align_corners=False), fine], 1))
+        x = F.interpolate(x, fine.shape[-2:], mode='bilinear', align_corners=False)
+        return self.out(torch.cat([x, fine], 1))
+
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-stage-body
+def _stage_body(arch, output_stride):
+    "A backbone without weights that gives its features by stage"
+    kw = {} if output_stride==32 else dict(output_stride=output_stride)
+    try: return timm.create_model(arch, features_only=True, pretrained=False, **kw)
+    except (RuntimeError, AttributeError, AssertionError):
+        raise AEError(f'arch {arch!r}: gives no features by stage; take a convolutional backbone') from None
+
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-copy-weights
+def _copy_weights(body, source, arch, whole):
+    "Copy weights of `source` into `body`; `whole`: `AEError` if some are not found"
+    own,flat = body.state_dict(),{k.replace('.', '_'):v for k,v in source.state_dict().items()}
+    found = {k:flat[n] for k in own if (n := k.replace('.', '_')) in flat and flat[n].shape==own[k].shape}
+    if whole and len(found)<len(own):
+        raise AEError(f'arch {arch!r}: {len(own)-len(found)} of its weights have other names by stage; '
+                      'take another backbone, or pretrained=False')
+    body.load_state_dict(found, strict=False)
+
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-deeplab
+def _deeplab(body, arch, n_classes, output_stride, width):
+    "DeepLabV3+ on a backbone that gives its features by stage"
+    nfs,strides = body.feature_info.channels(),body.feature_info.reduction()
+    if 4 not in strides:
+        raise AEError(f'arch {arch!r}: has no features at a quarter of the input\'s size; take another backbone')
+    fine = strides.index(4)
+    rates = tuple(r*16//output_stride for r in (6,12,18))
+    head = DeepLabHead(nfs[-1], nfs[fine], n_classes+1, fine, rates, width)
+    return quick_depthwise(SegNet(body, head, nfs[-1], n_classes))
 
 # %% ../../nbs/11_segmentation/00_networks.ipynb #psl-012
 def seg_model(
     arch:str, # "vgg16_largefov", or a backbone of timm's for DeepLabV3+
     n_classes:int, # Without background
     pretrained:bool|str|Path=True, # As for `cam_model`: True, False, "packaged", "hub" or a file
-    output_stride:int=16, # Pixels per place of the coarsest features; VGG has 8 always
+    output_stride:int=16, # Pixels per location of the coarsest features: 8, 16 or 32; VGG has 8 always
     width:int=256, # Channels inside the head of DeepLabV3+
 )->tuple[SegNet,tuple|None]: # The network, and (mean, std) its input should be scaled by or None
     "A segmentation network with image-level scores, on ImageNet weights if wanted."
-    if arch=='small_resnet': raise AEError('small_resnet: is for classifiers; take a backbone of timm\'s, such as resnet18')
+    if arch=='small_resnet':
+        raise AEError('small_resnet: is for classifiers; take a backbone of timm\'s, such as resnet18')
     cam,stats = cam_model(arch, 1, pretrained, output_stride)
     if arch=='vgg16_largefov': return largefov(n_classes, cam.body),stats
-    kw = {} if output_stride==32 else dict(output_stride=output_stride)
-    try: body = timm.create_model(arch, features_only=True, pretrained=False, **kw)
-    except (RuntimeError, AttributeError, AssertionError): raise AEError(f'arch {arch!r}: gives no features by stage; take a convolutional backbone') from None
-    own,have = body.state_dict(),cam.body.state_dict()
-    flat = {k.replace('.', '_'):v for k,v in have.items()}
-    found = {k:v for k in own if (v := flat.get(k.replace('.', '_'))) is not None and v.shape==own[k].shape}
-    if stats and len(found)<len(own): raise AEError(f'arch {arch!r}: {len(own)-len(found)} of its weights have other names by stage; take another backbone, or pretrained=False')
-    body.load_state_dict(found, strict=False)
-    nfs,strides = body.feature_info.channels(),body.feature_info.reduction()
-    if 4 not in strides: raise AEError(f'arch {arch!r}: has no features at a quarter of the input\'s size; take another backbone')
-    fine = strides.index(4)
-    rates = tuple(r*16//output_stride for r in (6,12,18))
-    return quick_depthwise(SegNet(body, DeepLabHead(nfs[-1], nfs[fine], n_classes+1, fine, rates, width), nfs[-1], n_classes)),stats
+    body = _stage_body(arch, output_stride)
+    _copy_weights(body, cam.body, arch, bool(stats))
+    return _deeplab(body, arch, n_classes, output_stride, width),stats
 
 # %% ../../nbs/11_segmentation/00_networks.ipynb #psl-034
 def save_seg_model(
@@ -125,17 +160,27 @@ def save_seg_model(
     "Write a segmenter's weights, and what is needed to build it again."
     norm = find_normalize(learn.dls)
     stats = (norm.mean.flatten().tolist(), norm.std.flatten().tolist()) if norm else ([0.]*3, [1.]*3)
-    meta = dict(seg_arch=learn.arch, output_stride=learn.output_stride, width=learn.width, stats=stats, vocab=list(map(str, vocab)), size=size)
-    save_file({k:v.contiguous() for k,v in learn.model.state_dict().items()}, path, metadata=dict(model=json.dumps(meta)))
+    meta = dict(seg_arch=learn.arch, output_stride=learn.output_stride, width=learn.width, stats=stats,
+        vocab=list(map(str, vocab)), size=size)
+    weights = {k:v.contiguous() for k,v in learn.model.state_dict().items()}
+    save_file(weights, path, metadata=dict(model=json.dumps(meta)))
 
-def load_seg_model(
-    path:str|Path, # Written by `save_seg_model`
-)->tuple[SegNet,dict]: # The network in `eval` mode, and its seg_arch, output_stride, width, stats (mean, std), vocab and size
-    "Build a segmenter from its file."
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-read-meta
+def _read_meta(path):
+    "What a segmenter's file says about the network"
     try:
         with safe_open(path, 'pt') as f: meta = json.loads((f.metadata() or {}).get('model', '{}'))
-    except Exception as e: raise AEError(f'{path}: cannot be read as weights ({e}); give a model.safetensors of a segmenter') from None
-    if 'seg_arch' not in meta: raise AEError(f'{path}: holds no segmenter; give the model.safetensors that `ae-erasing segment` wrote')
+    except Exception as e:
+        raise AEError(f'{path}: cannot be read as weights ({e}); give a model.safetensors of a segmenter') from None
+    if 'seg_arch' in meta: return meta
+    raise AEError(f'{path}: holds no segmenter; give the model.safetensors that `ae-erasing segment` wrote')
+
+# %% ../../nbs/11_segmentation/00_networks.ipynb #networks-load-model
+def load_seg_model(
+    path:str|Path, # Written by `save_seg_model`
+)->tuple[SegNet,dict]: # The network in `eval` mode; its seg_arch, output_stride, width, stats (mean, std), vocab, size
+    "Build a segmenter from its file."
+    meta = _read_meta(path)
     model,_ = seg_model(meta['seg_arch'], len(meta['vocab']), False, meta['output_stride'], meta['width'])
     model.load_state_dict(load_file(path))
     return model.eval(),meta

@@ -1,4 +1,4 @@
-"""A trained segmenter and any pictures become masks
+"""A trained segmenter makes a mask of a picture of any size
 
 Docs: https://ae-erasing.github.io/ae_erasing/11_segmentation/predict.html.md"""
 
@@ -12,9 +12,9 @@ import math
 import numpy as np, torch
 from PIL import Image
 from torch.nn import functional as F
-from .. import cam
 from ..basics import AEError
 from ..cam.maps import view_size
+from ..cam.crf import REFINERS
 from .networks import SegNet
 
 # %% ../../nbs/11_segmentation/04_predict.ipynb #predict-010
@@ -22,14 +22,25 @@ def weigh(
     probs:torch.Tensor, # (N,C+1,H,W), background first, sums of 1
     v:torch.Tensor, # Confidence in each class, (N,C) in [0,1]
     present:torch.Tensor=None, # bool (N,C), the labels of the images if they are known: no other class may occur
-    gate:float=None, # Classes with a lower confidence cannot occur, others are weighed by theirs; the paper's is .1, None weighs nothing
+    min_confidence:float=None, # Classes below it cannot occur, others are weighed; .1 is the paper's, None weighs none
 )->torch.Tensor: # (N,C+1,H,W), sums of 1
-    "Weigh the classes' probabilities by labels or confidences of the whole image, as AE-PSL does at test time."
-    if present is None and gate is None: return probs
-    w = present.to(probs) if present is not None else v*(v>=gate)
+    "Weigh probabilities by the labels of the whole images, or by the confidence in each, as AE-PSL does at test time."
+    if present is None and min_confidence is None: return probs
+    w = present.to(probs) if present is not None else v*(v>=min_confidence)
     probs = probs*torch.cat([torch.ones_like(w[:,:1]), w], 1)[:,:,None,None]
     probs[:,0].clamp_(min=1e-30)
     return probs/probs.sum(1, keepdim=True)
+
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-view
+def _view_probs(model, x, scale, flipped):
+    "Probabilities (N,C+1,H,W) and logits (N,C) of a batch looked at once"
+    full = list(x.shape[-2:])
+    size = [max(8, round(d*scale)) for d in full]
+    xs = x if size==full else F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=scale<1)
+    f,logits = model(xs.flip(-1) if flipped else xs)
+    f = f.float().softmax(1)
+    if flipped: f = f.flip(-1)
+    return (f if size==full else F.interpolate(f, full, mode='bilinear', align_corners=False)),logits.float()
 
 # %% ../../nbs/11_segmentation/04_predict.ipynb #predict-013
 @torch.no_grad()
@@ -37,119 +48,172 @@ def seg_probs(
     model:SegNet, # In `eval` mode
     x:torch.Tensor, # Batch, (N,3,H,W), normalised
     present:torch.Tensor=None, # bool (N,C), the labels of the images if they are known
-    gate:float=None, # As for `weigh`; None is the plain softmax
-    scales:tuple=(1.,), # Sizes to look at, as multiples of H and W
-    flip:bool=False, # Also look at the mirror image
+    min_confidence:float=None, # As for `weigh`; None is the plain softmax
+    scales:tuple=(1.,), # Sizes of the views, as multiples of H and W
+    flip:bool=False, # Also predict the flipped image
 )->tuple: # Probabilities (N,C+1,H,W), background first, and the confidence in each class (N,C)
-    "What a segmenter sees in a batch, over scales and mirror, weighed by what it believes about each image."
-    probs,logits,views,full = 0.,0.,[(s,f) for s in scales for f in ((False,True) if flip else (False,))],list(x.shape[-2:])
-    for s,mirrored in views:
-        size = [max(8, round(d*s)) for d in full]
-        xs = x if size==full else F.interpolate(x, size, mode='bilinear', align_corners=False, antialias=s<1)
-        f,l = model(xs.flip(-1) if mirrored else xs)
-        f = f.float().softmax(1)
-        if mirrored: f = f.flip(-1)
-        probs,logits = probs + (f if size==full else F.interpolate(f, full, mode='bilinear', align_corners=False)),logits + l.float()
-    v = (logits/len(views)).sigmoid()
-    return weigh(probs/len(views), v, present, gate),v
+    "What a segmenter predicts for a batch, over scales and flips, weighed by its labels or confidences."
+    flips = (False,True) if flip else (False,)
+    views = (_view_probs(model, x, s, flipped) for s in scales for flipped in flips)
+    probs,logits = next(views)
+    for p,l in views: probs,logits = probs+p,logits+l
+    n = len(scales)*len(flips)
+    v = (logits/n).sigmoid()
+    return weigh(probs/n, v, present, min_confidence),v
+
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-rows
+def _source_rows(h, H):
+    "Where each of `H` rows lies among `h`, as `F.interpolate` has it"
+    return ((torch.arange(H)+.5)*(h/H)-.5).clamp(0, h-1)
+
+def _rows_at(rows, at, first):
+    "The rows at `at` of a view, of which `rows` (n,r,w) holds those from `first` on"
+    low = at.long()
+    part = (at[:,None]-low[:,None]).to(rows)
+    i = (low-first).to(rows.device)
+    return torch.lerp(rows[:,i], rows[:,(i+1).clamp(max=rows.shape[1]-1)], part)
 
 # %% ../../nbs/11_segmentation/04_predict.ipynb #predict-016
 def _strips(bands, view, size, most=2**22):
-    "From bands of a view's rows (n,rows,w), from the top down, strips (n,rows,w) at the height of the picture of `size`; wide, each holds about `most` numbers"
+    "Strips (n,rows,w) at the height of the picture of `size`; as wide as it, each holds about `most` numbers"
     (w,h),(W,H) = view,size
-    at = ((torch.arange(H)+.5)*(h/H)-.5).clamp(0, h-1)
-    low,rows,first,r = at.long(),None,0,0
+    at = _source_rows(h, H)
+    low = at.long()
+    rows,first,r = None,0,0
     for b in bands:
         rows = b if rows is None else torch.cat([rows, b], 1)
         end = first+rows.shape[1]
-        upto,step = H if end==h else int((low+1<end).sum()),max(1, most//(len(b)*max(w, W)))
-        for o in range(r, upto, step):
-            i = low[o:min(o+step, upto)]
-            part,i = (at[o:o+len(i),None]-i[:,None]).to(rows),(i-first).to(rows.device)
-            yield torch.lerp(rows[:,i], rows[:,(i+1).clamp(max=rows.shape[1]-1)], part)
+        upto = H if end==h else int((low+1<end).sum())
+        step = max(1, most//(len(b)*max(w, W)))
+        for o in range(r, upto, step): yield _rows_at(rows, at[o:min(o+step, upto)], first)
         r = upto
         done = min(int(low[r])-first, rows.shape[1]) if r<H else 0
         rows,first = rows[:,done:],first+done
 
-def _wide(strip, W): return strip if strip.shape[-1]==W else F.interpolate(strip[None], (strip.shape[1], W), mode='bilinear', align_corners=False)[0]
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-can-win
+def _wide(strip, W):
+    if strip.shape[-1]==W: return strip
+    return F.interpolate(strip[None], (strip.shape[1], W), mode='bilinear', align_corners=False)[0]
 
 def _can_win(probs): return (probs.amax((1,2))>.99/len(probs)).nonzero()[:,0]
 
-# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-019
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-largest
+def _largest(bands, view, size):
+    "uint8 mask (H,W) of a picture of `size`"
+    mask,r = np.empty(size[::-1], np.uint8),0
+    for s in _strips(bands, view, size):
+        k = _can_win(s)
+        mask[r:r+s.shape[1]] = k[_wide(s[k], size[0]).argmax(0)].byte().cpu().numpy()
+        r += s.shape[1]
+    return mask
+
+def _at_size(bands, view, size): return torch.cat([_wide(s, size[0]) for s in _strips(bands, view, size)], 1)
+
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-starts
 def _starts(n, tile):
+    "First pixels of the tiles along a side of `n`"
     k = math.ceil((n-tile)/(tile*.75))+1
     return [round(o/32)*32 for o in np.linspace(0, n-tile, k)] if k>1 else [0]
 
 def _middle(n): return 1-(2*(torch.arange(n)+.5)/n-1).abs()
 
+def _shift_up(t, k):
+    "Drop the first `k` rows of `t` (...,rows,w) in place, and add as many of 0"
+    n = t.shape[-2]-k
+    t[...,:n,:] = t[...,k:,:].clone()
+    t[...,n:,:] = 0
+
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-019
 def _bands(look, a, tile):
-    "Bands (n,rows,w) of what `look` sees in tiles of a view `a` (h,w,3), from the top down"
+    "Bands (n,rows,w) of what `look` predicts for tiles of a view `a` (h,w,3), from the top down"
     h,w = a.shape[:2]
-    ys,xs,th,tw = _starts(h, tile),_starts(w, tile),min(h, tile),min(w, tile)
-    hat,total,weight = _middle(th)[:,None]*_middle(tw),None,torch.zeros(th, w)
+    th,tw = min(h, tile),min(w, tile)
+    ys,xs = _starts(h, tile),_starts(w, tile)
+    hat = _middle(th)[:,None]*_middle(tw)
+    total,weight = None,torch.zeros(th, w)
     for y,after in zip(ys, [*ys[1:], h]):
         for x in xs:
             p = look(a[y:y+th,x:x+tw])
             if total is None: total = torch.zeros(len(p), th, w)
             total[...,x:x+tw] += p*hat
             weight[:,x:x+tw] += hat
-        k = after-y
-        for o in range(0, k, 64): yield total[:,o:min(o+64, k)]/weight[o:min(o+64, k)]
-        for t in (total, weight):
-            t[...,:th-k,:] = t[...,k:,:].clone()
-            t[...,th-k:,:] = 0
+        for o in range(0, after-y, 64):
+            upto = min(o+64, after-y)
+            yield total[:,o:upto]/weight[o:upto]
+        for t in (total, weight): _shift_up(t, after-y)
 
-# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-021
-def find_refiner(refine):
-    "The function that `refine` stands for"
-    known = getattr(cam, 'REFINERS', dict(par=cam.refine))
-    if refine is None or callable(refine): return refine
-    if refine not in known: raise AEError(f'refine={refine!r}: is unknown; use {" or ".join(known)}')
-    return known[refine]
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-looker
+def _looker(model, stats, scales, flip):
+    "Function from a view (h,w,3) of bytes to probabilities (1,n,h,w) and confidences (1,C)"
+    dev = next(model.parameters()).device
+    mean,std = (torch.tensor(s, device=dev).view(1,3,1,1) for s in stats)
+    def look(a):
+        x = torch.from_numpy(a).to(dev).permute(2,0,1)[None].float()/255
+        return seg_probs(model, (x-mean)/std, None, None, scales, flip)
+    return look
 
-def _along_colours(refiner, probs, im):
-    "Probabilities (n,h,w) after `refiner` saw the picture `im` of their size"
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-see
+def _see(look, im, pred_size, tile):
+    "Bands of probabilities (n,rows,w) of a picture, the confidence in each class (1,C), and the view's size"
+    def resized(size): return np.array(im.resize(size, Image.Resampling.BILINEAR))
+    view = view_size(im.size, pred_size)
+    if max(view)<=tile:
+        probs,v = look(resized(view))
+        return [probs[0]],v,view
+    v = look(resized(view_size(im.size, pred_size*tile/max(view))))[1]
+    return _bands(lambda a: look(a)[0][0].cpu(), resized(view), tile),v,view
+
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-refiner
+def find_refiner(
+    refiner, # A name in `REFINERS`, a function like `refine`, or None
+): # Function of probabilities (N,L,h,w) and images (N,3,H,W), or None
+    "The function that a refiner's name stands for."
+    if refiner is None or callable(refiner): return refiner
+    if refiner in REFINERS: return REFINERS[refiner]
+    raise AEError(f'refiner={refiner!r}: is unknown; use {" or ".join(REFINERS)}')
+
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-along-colours
+def _refined(refine, probs, im):
+    "Probabilities (n,h,w) that `refine` made of `probs` and the picture `im` of their size"
     keep = _can_win(probs)
     if len(keep)<2: return probs
     kept,x = probs[keep],torch.from_numpy(np.array(im)).to(probs).permute(2,0,1)[None]/255
     out = torch.zeros_like(probs)
-    out[keep] = refiner((kept/kept.sum(0))[None], x)[0].to(probs)
+    out[keep] = refine((kept/kept.sum(0))[None], x)[0].to(probs)
     return out/out.sum(0)
 
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-finish
+def _finished(bands, view, im, refine, size, full):
+    "The mask of a picture, and the probabilities that it was made of if they were needed as a whole"
+    if refine:
+        work = view_size(im.size, size)
+        probs = _refined(refine, _at_size(bands, view, work), im.resize(work, Image.Resampling.BILINEAR))
+        return _largest([probs], work, im.size),probs
+    if not full: return _largest(bands, view, im.size),None
+    probs = torch.cat(list(bands), 1)
+    return _largest([probs], view, im.size),probs
+
+# %% ../../nbs/11_segmentation/04_predict.ipynb #predict-021
 @torch.no_grad()
 def predict_image(
     model:SegNet, # In `eval` mode
     meta:dict, # As `load_seg_model` gives it: `stats` and `size` are used
     im:Image.Image, # Upright, as `open_image` gives it
-    side:int=None, # Looked at with about this many pixels squared; None is 8/7 of the side of the training crops
-    scales:tuple=(1.,), # Sizes to look at, as multiples of that
-    flip:bool=False, # Look at the mirror image too
-    gate:float=None, # As for `weigh`
+    pred_size:int=None, # The view has about this many pixels squared; None is 8/7 of the side of the training crops
+    scales:tuple=(1.,), # Sizes of views, as multiples of that
+    flip:bool=False, # Predict the flipped image too
+    min_confidence:float=None, # As for `weigh`
     present:list=None, # For each class whether it may occur, if the image's labels are known
-    tile:int=1024, # Longer views are looked at in tiles of this side, a multiple of 32
-    refine=None, # Refine borders: 'par', another name in `cam.REFINERS`, or a function like `cam.refine` that takes and gives probabilities
-    refine_side:int=None, # Refined at about this many pixels squared; None is `side`, but at most 512
+    tile:int=1024, # Longer views are predicted in tiles of this side, a multiple of 32
+    refiner=None, # Refine borders: 'par', another name in `REFINERS`, or a function like `refine`
+    refine_side:int=None, # Refined at about this many pixels squared; None is `pred_size`, but at most 512
     full:bool=False, # Also give the probabilities that the mask was made of, and the confidence in each class
-): # uint8 mask (H,W) of the picture's size; or that, probabilities (C+1,h,w) at the working size, and confidence (C,)
+): # uint8 mask (H,W) of the picture's size; `full`: and probabilities (C+1,h,w) at the working size, confidence (C,)
     "The mask of a picture of any size."
-    im,refiner,dev = im if im.mode=='RGB' else im.convert('RGB'),find_refiner(refine),next(model.parameters()).device
-    side = side or round(meta['size']*8/7)
-    mean,std = (torch.tensor(s, device=dev).view(1,3,1,1) for s in meta['stats'])
-    def see(size): return np.array(im.resize(size, Image.Resampling.BILINEAR))
-    def look(a): return seg_probs(model, (torch.from_numpy(a).to(dev).permute(2,0,1)[None].float()/255-mean)/std, None, None, scales, flip)
-    view = view_size(im.size, side)
-    whole = max(view)<=tile
-    p,v = look(see(view if whole else view_size(im.size, side*tile/max(view))))
-    allowed = None if present is None else torch.as_tensor(present, device=dev).bool()[None]
-    seen = [p[0]] if whole else _bands(lambda a: look(a)[0][0].cpu(), see(view), tile)
-    bands = (weigh(b[None], v.to(b), allowed, gate)[0] for b in seen)
-    if refiner:
-        work = view_size(im.size, refine_side or min(side, 512))
-        view,bands = work,[_along_colours(refiner, torch.cat([_wide(s, work[0]) for s in _strips(bands, view, work)], 1), im.resize(work, Image.Resampling.BILINEAR))]
-    if full: bands = [torch.cat(list(bands), 1)]
-    mask,r = np.empty(im.size[::-1], np.uint8),0
-    for s in _strips(bands, view, im.size):
-        k = _can_win(s)
-        mask[r:r+s.shape[1]] = k[_wide(s[k], im.width).argmax(0)].byte().cpu().numpy()
-        r += s.shape[1]
-    return (mask,bands[0],v[0]) if full else mask
+    im,refine = im if im.mode=='RGB' else im.convert('RGB'),find_refiner(refiner)
+    pred_size = pred_size or round(meta['size']*8/7)
+    seen,v,view = _see(_looker(model, meta['stats'], scales, flip), im, pred_size, tile)
+    allowed = None if present is None else torch.as_tensor(present, device=v.device).bool()[None]
+    bands = (weigh(b[None], v.to(b), allowed, min_confidence)[0] for b in seen)
+    mask,probs = _finished(bands, view, im, refine, refine_side or min(pred_size, 512), full)
+    return (mask,probs,v[0]) if full else mask

@@ -1,4 +1,4 @@
-"""A network that learns masks from pseudo masks, and image-level scores that hold it back from false classes
+"""A loss for pseudo masks that keeps to the classes an image is labelled with
 
 Docs: https://ae-erasing.github.io/ae_erasing/11_segmentation/psl.html.md"""
 
@@ -9,91 +9,162 @@ __all__ = ['labels_in', 'self_target', 'PSLLoss']
 
 # %% ../../nbs/11_segmentation/01_psl.ipynb #psl-002
 import torch
+from fastcore.basics import patch
 from torch.nn import functional as F
 from fastai.vision.all import store_attr
 from ..basics import AEError
 from ..cam.refinement import refine
 
-# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-019
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-labels-in
 def labels_in(
-    mask:torch.Tensor, # (N,H,W) of 0, class + 1 and whatever is ignored
+    mask:torch.Tensor, # (N,H,W) of 0, class + 1 and ignored values
     n_classes:int, # Without background
 )->torch.Tensor: # bool (N,C)
     "The classes that occur in each mask."
     found = torch.zeros(len(mask), n_classes+1, dtype=torch.bool, device=mask.device)
     return found.scatter(1, mask.where(mask<=n_classes, 0).flatten(1).long(), True)[:,1:]
 
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-plain
+def _plain(x): return None if x is None else x.as_subclass(torch.Tensor)
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-class-weights
+def _class_weights(probs, v, present, may_win, by):
+    "What weighs the probabilities of each class, (N,C)"
+    if by=='peak': return present/probs[:,1:].amax((2,3)).clamp(min=1e-3)
+    return present.to(probs.dtype) if by=='label' or v is None else v.sigmoid()*may_win
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-pick
+def _resize(x, size): return F.interpolate(x, size, mode='bilinear', align_corners=False)
+
+def _of_classes(probs, idx):
+    "The probabilities of each image's own choice of classes `idx` (N,K)"
+    return probs.gather(1, idx[:,:,None,None].expand(-1, -1, *probs.shape[-2:]))
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-along
+def _largest_along_colours(probs, may_win, images, iters):
+    "The class of the largest probability at each pixel, once probabilities are refined along colours"
+    most = max(1, int(may_win.sum(1).max()))
+    classes = may_win.float().topk(most, 1)[1]+1
+    idx = torch.cat([torch.zeros_like(classes[:,:1]), classes], 1)
+    size = [-(-d//2) for d in images.shape[-2:]]
+    refined = refine(_resize(_of_classes(probs, idx), size), _resize(images.float(), size), iters)
+    best = _resize(refined, probs.shape[-2:]).argmax(1)
+    return idx.gather(1, best.flatten(1)).view_as(best)
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-019
 @torch.no_grad()
 def self_target(
     seg:torch.Tensor, # Scores, (N,C+1,H,W), background first
     v:torch.Tensor, # Logits of the whole images, (N,C), or None
     present:torch.Tensor, # bool (N,C), the images' labels
-    by:str='score', # What weighs the classes: 'score', the confidence in each; 'label', 1 for each label; 'peak', what makes each label's highest probability 1
-    images:torch.Tensor=None, # The batch itself, (N,3,H,W) in any scaling: let the prediction flow along its colours first
-    iters:int=10, # Times it is passed on, as in `cam.refine`, at half the size
-    w_bg:float=1., # Weight of the background beside those of the classes; the paper's is 1
-    among:str='labels', # Which classes may win a pixel besides the background: those of the image's 'labels', or 'all', which is the paper's
+    by:str='score', # Weights of the classes: 'score' the confidence, 'label' 1, 'peak' 1 over the highest probability
+    images:torch.Tensor=None, # The batch (N,3,H,W) in any scaling; refines the prediction along its colours
+    iters:int=10, # Iterations of that, as in `refine`
+    w_bg:float=1., # Weight of the background; the paper's is 1
+    among:str='labels', # Classes that may win a pixel: the image's 'labels', or 'all', the paper's
 )->torch.Tensor: # (N,H,W) of 0 and class + 1
     """The network's own prediction, weighed by its image-level scores: S_hat of AE-PSL, section 3.2.
 
     With `images` it is refined along colours first, as by Araslanov and Roth (CVPR 2020)."""
-    seg,present,images = (o if o is None else o.as_subclass(torch.Tensor) for o in (seg, present, images)) # fastai's own types don't mix
+    seg,present,images = map(_plain, (seg, present, images))
     probs = seg.softmax(1)
     may_win = present if among=='labels' or v is None else torch.ones_like(present)
-    if by=='peak': w = present/probs[:,1:].amax((2,3)).clamp(min=1e-3)
-    else: w = present.to(seg.dtype) if by=='label' or v is None else v.sigmoid()*may_win
+    w = _class_weights(probs, v, present, may_win, by)
     probs = probs*torch.cat([torch.full_like(w[:,:1], w_bg), w], 1)[:,:,None,None]
     if images is None: return probs.argmax(1)
-    most = max(1, int(may_win.sum(1).max())) # the layers of other classes are empty
-    idx = torch.cat([torch.zeros_like(present[:,:1], dtype=torch.long), may_win.float().topk(most, 1)[1]+1], 1)
-    size = [-(-d//2) for d in images.shape[-2:]]
-    few,small = (F.interpolate(o, size, mode='bilinear', align_corners=False) for o in (probs.gather(1, idx[:,:,None,None].expand(-1, -1, *probs.shape[-2:])), images.float()))
-    best = F.interpolate(refine(few, small, iters), probs.shape[-2:], mode='bilinear', align_corners=False).argmax(1)
-    return idx.gather(1, best.flatten(1)).view_as(best)
+    return _largest_along_colours(probs, may_win, images, iters)
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-choices
+def _check_choices(v, among, norm):
+    if v not in ('score','label','peak'): raise AEError(f"v={v!r}: is unknown; use 'score', 'label' or 'peak'")
+    if among not in ('labels','all'): raise AEError(f"among={among!r}: is unknown; use 'labels' or 'all'")
+    if norm not in ('batch','image'): raise AEError(f"norm={norm!r}: is unknown; use 'batch' or 'image'")
+    if among=='all' and v!='score':
+        raise AEError(f"among='all' with v={v!r}: only scores weigh classes that an image isn't labelled with; "
+                      "use v='score', or among='labels'")
 
 # %% ../../nbs/11_segmentation/01_psl.ipynb #psl-021
 class PSLLoss:
-    "Prohibitive segmentation learning (AE-PSL section 3.2): cross entropy against the mask and against the network's own prediction, among the image's classes, and a classification term."
+    "Prohibitive segmentation learning: the loss of AE-PSL, section 3.2."
     def __init__(self,
         w_psl:float=1., # Weight of the term against the network's own prediction; the paper's is 1
         w_cls:float=1., # Weight of the classification term; unknown in the paper
-        v:str='score', # What weighs the classes of the prediction, as in `self_target`: 'score', 'label' or 'peak'
-        w_bg:float=1., # Weight of the background in the prediction; less than 1 keeps small and hard objects from vanishing
-        refine:int=0, # Times that the prediction flows along the colours of the picture before it is learnt from; 0 is the paper's
-        ignore:int=255, # Value of unsure pixels
+        v:str='score', # Weights of the classes in the prediction, as in `self_target`: 'score', 'label' or 'peak'
+        w_bg:float=1., # Weight of the background in it; below 1 keeps small and hard objects from vanishing
+        refine_iters:int=0, # Iterations of refining it along colours; 0 is the paper's
+        ignore:int=255, # Ignore index of masks
         reduction:str='mean', # 'mean' over all pixels that count, or 'none' for one value an image
-        among:str='labels', # Which classes may win a pixel of the prediction, as in `self_target`: those of the 'labels', or 'all', the paper's
-        norm:str='batch', # 'batch': each term is a mean over all pixels of the batch that count; 'image', the paper's: over those of each image, then over images
+        among:str='labels', # Classes that may win a pixel of it: the 'labels', or 'all', the paper's
+        norm:str='batch', # Means over all pixels of the 'batch', or of each 'image', then over images (the paper's)
     ):
-        if v not in ('score','label','peak'): raise AEError(f"v={v!r}: is unknown; use 'score', 'label' or 'peak'")
-        if among not in ('labels','all'): raise AEError(f"among={among!r}: is unknown; use 'labels' or 'all'")
-        if norm not in ('batch','image'): raise AEError(f"norm={norm!r}: is unknown; use 'batch' or 'image'")
-        if among=='all' and v!='score': raise AEError(f"among='all' with v={v!r}: only scores weigh classes that an image isn't labelled with; use v='score', or among='labels'")
+        _check_choices(v, among, norm)
         store_attr()
-        self.ramp,self.images = 1.,None # Share of `w_psl` that counts now, and the batch that is seen: `WarmUp` sets both
-    def __call__(self, pred, mask, labels=None):
-        "`pred`: scores (N,C+1,H,W) and image logits (N,C), or scores alone; `labels` (N,C): None takes the classes that occur in `mask` (N,H,W)"
-        seg,v = pred if isinstance(pred, (tuple,list)) else (pred,None)
-        mask,logp = mask.long(),F.log_softmax(seg.float(), 1)
-        present = labels_in(mask, seg.shape[1]-1) if labels is None else labels.bool()
-        allowed = torch.cat([torch.ones_like(present[:,:1]), present], 1)
-        inside = (mask!=self.ignore) & (mask<seg.shape[1])
-        loss = self._nll(logp, mask, inside & self._is_allowed(mask.where(inside, 0), allowed))
-        weight = self.w_psl*self.ramp
-        if weight>0:
-            images = self.images if self.refine else None
-            target = self_target(seg.float(), v, present, self.v, images, self.refine, self.w_bg, self.among)
-            loss = loss + weight*self._nll(logp, target, self._is_allowed(target, allowed))
-        if self.w_cls and v is not None:
-            cls = F.binary_cross_entropy_with_logits(v.float(), present.float(), reduction='none').mean(1)
-            loss = loss + self.w_cls*(cls.mean() if self.reduction=='mean' else cls)
-        return loss
-    def _is_allowed(self, mask, allowed): return allowed.gather(1, mask.flatten(1)).view_as(mask)
-    def _nll(self, logp, target, use):
-        "J of the paper: the mean negative log likelihood of the pixels in `use`"
-        nll = -logp.gather(1, target.where(use, 0)[:,None])[:,0]*use
-        if self.reduction=='mean' and self.norm=='batch': return nll.sum()/use.sum().clamp(min=1)
-        each = nll.flatten(1).sum(1)/use.flatten(1).sum(1).clamp(min=1)
-        return each.mean() if self.reduction=='mean' else each
-    def activation(self, pred): return (pred[0] if isinstance(pred, (tuple,list)) else pred).softmax(1)
-    def decodes(self, p): return p.argmax(1)
+        self.ramp,self.images = 1.,None
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-mean
+def _is_allowed(mask, allowed):
+    "For each pixel of `mask` (N,H,W), is its class in `allowed`, bool (N,C+1)?"
+    return allowed.gather(1, mask.flatten(1)).view_as(mask)
+
+@patch
+def _nll(self:PSLLoss, logp, target, use):
+    "J of the paper: the mean negative log likelihood of the pixels in `use`"
+    nll = -logp.gather(1, target.where(use, 0)[:,None])[:,0]*use
+    if self.reduction=='mean' and self.norm=='batch': return nll.sum()/use.sum().clamp(min=1)
+    each = nll.flatten(1).sum(1)/use.flatten(1).sum(1).clamp(min=1)
+    return each.mean() if self.reduction=='mean' else each
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-terms-code
+@patch
+def mask_term(self:PSLLoss, logp, mask, allowed):
+    "Cross entropy against the mask, where it isn't ignored"
+    inside = (mask!=self.ignore) & (mask<logp.shape[1])
+    return self._nll(logp, mask, inside & _is_allowed(mask.where(inside, 0), allowed))
+
+@patch
+def self_term(self:PSLLoss, logp, seg, v, present, allowed):
+    "Cross entropy against the network's own prediction"
+    images = self.images if self.refine_iters else None
+    target = self_target(seg, v, present, self.v, images, self.refine_iters, self.w_bg, self.among)
+    return self._nll(logp, target, _is_allowed(target, allowed))
+
+@patch
+def cls_term(self:PSLLoss, v, present):
+    "Binary cross entropy of the image's logits"
+    cls = F.binary_cross_entropy_with_logits(v.float(), present.float(), reduction='none').mean(1)
+    return cls.mean() if self.reduction=='mean' else cls
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-call-code
+@patch
+def __call__(self:PSLLoss,
+    pred, # Scores (N,C+1,H,W) and image logits (N,C), or scores alone
+    mask:torch.Tensor, # (N,H,W) of 0, class + 1 and the ignore index
+    labels:torch.Tensor=None, # (N,C), the images' labels; None takes the classes that occur in `mask`
+)->torch.Tensor: # One value, or one an image
+    "The loss of a batch."
+    seg,v = pred if isinstance(pred, (tuple,list)) else (pred,None)
+    mask,logp = mask.long(),F.log_softmax(seg.float(), 1)
+    present = labels_in(mask, seg.shape[1]-1) if labels is None else labels.bool()
+    allowed = torch.cat([torch.ones_like(present[:,:1]), present], 1)
+    loss,weight = self.mask_term(logp, mask, allowed),self.w_psl*self.ramp
+    if weight>0: loss = loss + weight*self.self_term(logp, seg.float(), v, present, allowed)
+    return loss + self.w_cls*self.cls_term(v, present) if self.w_cls and v is not None else loss
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-set-images
+@patch
+def set_images(self:PSLLoss,
+    images:torch.Tensor=None, # (N,3,H,W) in any scaling, those of the next prediction; None takes them away
+):
+    "Give the loss the images along whose colours it refines the next prediction (`refine_iters`)."
+    self.images = None if images is None else _plain(images.detach())
+
+# %% ../../nbs/11_segmentation/01_psl.ipynb #psl-decodes
+@patch
+def activation(self:PSLLoss, pred):
+    "Probabilities of a prediction"
+    return (pred[0] if isinstance(pred, (tuple,list)) else pred).softmax(1)
+
+@patch
+def decodes(self:PSLLoss, p):
+    "Class of each pixel of probabilities"
+    return p.argmax(1)

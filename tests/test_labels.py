@@ -1,0 +1,45 @@
+"Fingerprints, subsets and paths of datasets."
+import pickle, shutil
+from pathlib import Path
+import numpy as np
+from hypothesis import given, strategies as st
+
+from ae_erasing.data.folders import from_folder
+from ae_erasing.data.labels import Paths
+from tiny_data import csv_set, photo, photos
+
+def test_a_fingerprint_knows_no_place(tmp_path):
+    names = 'cat/1.png','dog/2.png','none/3.png'
+    a,b = (from_folder(photos(tmp_path/d/'set', *names)).fingerprint() for d in 'ab')
+    assert a==b and len(a)==16
+
+def test_a_fingerprint_sees_every_change(tmp_path):
+    text = 'image,labels,split\na.png,cat dog,train\nb.png,dog,train\nc.png,cat,val\n'
+    first = csv_set(tmp_path/'0', text)
+    assert csv_set(tmp_path/'1', text.replace('cat dog', 'dog  cat')).fingerprint()==first.fingerprint()
+    changes = ('b.png,dog','b.png,cat'),('c.png,cat,val','c.png,cat,train'),('b.png,dog,train\n',''),('cat','kat')
+    others = [csv_set(tmp_path/f'c{i}', text.replace(*c)) for i,c in enumerate(changes)]
+    others += [csv_set(tmp_path/'4', text, classes=['dog','cat']), first.subset([0,1]), first.subset([1,0,2])]
+    photo(tmp_path/'7'/'b.png', 9, (100,70))
+    shutil.copy(tmp_path/'7'/'b.png', tmp_path/'b.png')
+    data = csv_set(tmp_path/'7', text)
+    shutil.copy(tmp_path/'b.png', tmp_path/'7'/'b.png')
+    others.append(data)
+    prints = [d.fingerprint() for d in (first, *others)]
+    assert len(set(prints))==len(prints)
+
+def test_a_subset_keeps_names_and_classes(tmp_path):
+    data = from_folder(photos(tmp_path, 'cat/a.png', 'dog/a.png', 'dog/b.png'))
+    sub = data.subset([2,0])
+    assert sub.keys==('b','cat/a') and sub.vocab==data.vocab and sub.labels==((1,),(0,)) and len(sub)==2
+    assert np.array_equal(np.asarray(sub.image(1)), np.asarray(data.image(0)))
+
+# paths
+
+@given(st.lists(st.lists(st.sampled_from(['a','b c','ü','.x','d.e']), min_size=1, max_size=3).map(lambda o: Path(*o)), max_size=5))
+def test_paths_are_those_that_were_given(paths):
+    kept = Paths(iter(paths))
+    assert list(kept)==paths and kept==tuple(paths) and len(kept)==len(paths) and kept[:2]==tuple(paths[:2])
+    assert all(isinstance(p, Path) for p in kept)
+    assert kept!=tuple(paths[1:]) or not paths
+    assert pickle.loads(pickle.dumps(kept))==kept and kept!=5
