@@ -75,9 +75,10 @@ class ProgressBar:
     def __init__(self,
         parts:int=10, # Lines of text for a job; fewer if it is quick
         pause:float=5., # Seconds from the start to the first line, and from line to line
-        watched:bool=None, # Show a bar; None is where there is a terminal or a notebook
+        watched:bool=None, # Show a bar, or lines; None is a bar where there is a terminal or a notebook
     ):
         self.parts,self.pause,self.watched = parts,pause,_watched() if watched is None else watched
+        self.silent = watched is None and bool(os.environ.get('TQDM_DISABLE'))
         self.head = self.bar = None
     def __call__(self,
         head:str, # What is going on
@@ -114,7 +115,7 @@ def _move(self:ProgressBar, k, n, tail):
 @patch
 def _line(self:ProgressBar, k, n, tail):
     now,part = time.monotonic(),k*self.parts//max(n, 1)
-    if part==self.part or now-self.said<self.pause or os.environ.get('TQDM_DISABLE'): return
+    if part==self.part or now-self.said<self.pause or self.silent: return
     self.part,self.said = part,now
     line = tqdm.format_meter(k, n, now-self.began, ncols=0, prefix=self.head, postfix=tail, initial=self.first)
     print(line, file=sys.stderr, flush=True)

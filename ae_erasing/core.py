@@ -60,7 +60,7 @@ def mine_step(
     fill:tuple, # Colour of erased pixels, (r,g,b) in [0,1]
     device=None, # Where to compute; None is fastai's default
     progress:bool|Callable=True, # Show a bar, or call this function as `ProgressBar` is called
-    compile:bool=False, # Compile the classifier for shapes of image of which enough is left (`COMPILE_AFTER`)
+    compile:bool=False, # Compile for shapes of image of which enough is left (`COMPILE_AFTER`)
 ):
     "Mine every training image with the classifier of `step`, skipping batches that are finished."
     device = torch.device(device or default_device())
@@ -85,7 +85,7 @@ def erase_loop(
     threshold:float|None=None, # A pixel is mined where the normalised map is above this, [0,1]
     device=None, # None is fastai's default: a GPU if there is one
     fresh:bool=False, # Start over, throwing away what is in `out`
-    verbose:bool=True, # A line a step, and bars in a terminal
+    verbose:bool=True, # A line a step, and progress bars
     cache:bool|str|Path=True, # Keep decoded images in `out/cache`, or in this folder; False decodes them each time
     progress:Callable=None, # Called in place of the bars, as `ProgressBar` is called
     cbs:list=(), # More fastai callbacks, for the training of each step

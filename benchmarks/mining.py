@@ -17,6 +17,7 @@ import numpy as np, torch
 from PIL import Image
 from torch import nn
 from ae_erasing import core
+from ae_erasing.mining import batches
 from ae_erasing.data.labels import ImageLabels
 from ae_erasing.cam.networks import cam_model
 from ae_erasing.cam.maps import class_maps, normalise
@@ -55,9 +56,9 @@ def photos(folder, n, size):
 def miner(data, recipe, model, x, out):
     "A function that mines `data` with `model`, given the batch `x` in place of each `len(x)` of its pictures"
     runs = (out/str(n) for n in count()) # A run each time: what is there already counts as finished
-    ready = dict(load_cam_model=lambda *a: (model, dict(stats=None)), to_batch=lambda *a, **k: x)
+    def load(*args): return model,dict(stats=None)
     def mine():
-        with patch.multiple(core, **ready): core.mine_step(data, recipe, Regions(next(runs), data), 1, None, x.device, progress=False)
+        with patch.object(batches, 'load_cam_model', load), patch.object(core, 'to_batch', lambda *args, **kwargs: x): core.mine_step(data, recipe, Regions(next(runs), data), 1, None, x.device, progress=False)
     return mine
 
 def contenders(model, x, labels, tmp, recipe):

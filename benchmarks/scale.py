@@ -94,9 +94,11 @@ class Run:
     def mining(self):
         from unittest.mock import patch
         from torch import nn
+        from ae_erasing.mining import batches
         batch = count()
-        fake = dict(load_cam_model=lambda *a: (nn.Identity(), dict(stats=None)), to_batch=lambda data, ids, *a, **k: self.maps[next(batch)%len(self.maps)][:len(ids)], class_maps=lambda model, x, *a: (x, x.mean((2,3))))
-        with patch.multiple(self.core, **fake):
+        model = dict(load_cam_model=lambda *a: (nn.Identity(), dict(stats=None)), class_maps=lambda model, x, *a: (x, x.mean((2,3))))
+        def ready(data, ids, *args, **kwargs): return self.maps[next(batch)%len(self.maps)][:len(ids)]
+        with patch.multiple(batches, **model), patch.object(self.core, 'to_batch', ready):
             for t in range(1, self.steps+1): self.core.mine_step(self.data, self.recipe, self.regions, t, (.5,.5,.5), 'cpu', progress=False)
     def summary(self):
         from ae_erasing.basics import write_json
@@ -112,8 +114,8 @@ class Run:
         write_masks(self.mined, progress=False)
     def scores(self):
         from unittest.mock import patch
-        from ae_erasing import masks
-        with patch.object(masks, '_check_truth', lambda *a: None): masks.score_run(self.mined) # It would rightly say that such truth is odd
+        from ae_erasing.masks import score
+        with patch.object(score, '_check_truth', lambda *a: None): score.score_run(self.mined) # It would rightly say that such truth is odd
     def disk(self):
         "Bytes of what was kept by kind, in files and in whole blocks"
         found = {}
@@ -125,7 +127,7 @@ class Run:
 def worker(job):
     "Do one run; peak memory and seconds after each stage, and bytes, as JSON"
     import torch
-    import ae_erasing.masks # To count imports by themselves; chkstyle: ignore # noqa: F401
+    import ae_erasing.masks.score # To count imports by themselves; chkstyle: ignore # noqa: F401
     torch.set_num_threads(1)
     tmp,found = job.pop('tmp'),dict(imports=after(lambda: None))
     with tempfile.TemporaryDirectory(dir=tmp) as tmp:

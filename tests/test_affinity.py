@@ -1,9 +1,11 @@
 "Learned affinity: pairs, walk, and masks of a run."
+import shutil
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 
 from ae_erasing.masks.affinity import UNSURE, affinity_loss, feature_levels, pair_affinity, pair_labels, pair_offsets, random_walk
-from ae_erasing.masks.affinity_stage import affinity_masks, sure_pixels, train_head
+from ae_erasing.masks.affinity_stage import add_affinity_masks, affinity_masks, sure_pixels, train_head
+from ae_erasing.masks.score import score_run
 from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop
 from ae_erasing.data.creatures import creatures
@@ -106,3 +108,19 @@ def test_a_run_without_its_classifier_is_refused(mining):
     try:
         with pytest.raises(AEError, match='model.safetensors: is missing'): affinity_masks(mining)
     finally: kept.rename(path)
+
+def test_the_score_card_gets_a_row(mining):
+    "With the threshold of the record; a run without such masks gets none"
+    card = score_run(mining)
+    n = len(card.stages)
+    shutil.rmtree(mining.out/'masks_affinity', ignore_errors=True)
+    assert len(add_affinity_masks(mining, card).stages)==n
+    got = affinity_masks(mining)
+    row = add_affinity_masks(mining, card).stages[-1]
+    assert (row.stage, row.threshold, row.chosen)==('masks by learned affinity', got['threshold'], 'label-free')
+
+def test_what_the_stage_keeps_is_removed(mining):
+    "And what a killed process has left"
+    (mining.out/'.affinity-left').mkdir()
+    affinity_masks(mining)
+    assert not list(mining.out.glob('.affinity-*'))

@@ -3,6 +3,7 @@ import random
 import numpy as np, pytest, torch
 from fastai.vision.all import TensorImage, TensorMask
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from ae_erasing.data.loaders import CropFlip
 from ae_erasing.data.creatures import creatures
@@ -12,12 +13,14 @@ from ae_erasing.cam.crf import lattice_crf
 from ae_erasing.cam.refinement import refine
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import half_precision
-from ae_erasing.mining.regions import compiled, to_batch
+from ae_erasing.mining.batches import compiled
+from ae_erasing.mining.regions import to_batch
 from ae_erasing.core import erase_loop, train_step
 from ae_erasing.masks.pseudo import write_masks
 from ae_erasing.segmentation.recipe import read_seg_recipe
 from ae_erasing.segmentation.segment import segment
 from ae_erasing.plan import plan
+from tensors import batch, probabilities
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU here')]
 QUICK = dict(size=64, mine_size=64, refine_size=64, epochs=6, steps=2)
@@ -42,7 +45,8 @@ def test_a_run_in_mixed_precision(run, herd):
 
 @pytest.mark.parametrize('arch', ('resnet18','tf_efficientnet_lite0','vgg16_largefov'))
 def test_segmenters_in_mixed_precision(run, arch):
-    seg = segment(run, arch, arch=arch, pretrained='no', size=64, side=64, epochs=2, width=32, bs=8, output_stride=8 if arch=='vgg16_largefov' else 16, verbose=False)
+    numbers = dict(pretrained='no', size=64, pred_size=64, epochs=2, width=32, bs=8, output_stride=8 if arch=='vgg16_largefov' else 16)
+    seg = segment(run, arch, arch=arch, verbose=False, **numbers)
     assert all(np.isfinite(r['loss']) for r in seg.rounds) and finite(seg.folder/'round_1/model.safetensors')
 
 def test_training_is_in_16_bits(herd):
@@ -69,23 +73,26 @@ def test_maps_are_those_of_the_processor(herd):
 
 def test_crops_on_the_device():
     rng = np.random.default_rng(0)
-    x,m = TensorImage(torch.from_numpy(rng.integers(0, 256, (3,90,120), dtype=np.uint8))),TensorMask(torch.from_numpy(rng.integers(0, 9, (90,120), dtype=np.uint8)))
-    for seed,crop,size in [(s, c, n) for s in range(10) for c,n in (('resize',64),('pad',64),('pad',128))]:
-        got = []
-        for d in (None,'cuda'):
-            random.seed(seed)
-            got.append(CropFlip(size, .3, device=d, crop=crop)((x,m), split_idx=0))
-        (a,b),(ga,gb) = got
-        assert ga.is_cuda and gb.is_cuda and type(ga) is TensorImage and (a.int()-ga.cpu().int()).abs().max()<=2 and (b==gb.cpu()).float().mean()>.99
+    x = TensorImage(torch.from_numpy(rng.integers(0, 256, (3,90,120), dtype=np.uint8)))
+    m = TensorMask(torch.from_numpy(rng.integers(0, 9, (90,120), dtype=np.uint8)))
+    def cropped(seed, crop, size, device):
+        random.seed(seed)
+        return CropFlip(size, .3, device=device, crop=crop)((x,m), split_idx=0)
+    for seed in range(10):
+        for how in (('resize',64),('pad',64),('pad',128)):
+            (a,b),(ga,gb) = (cropped(seed, *how, d) for d in (None,'cuda'))
+            assert ga.is_cuda and gb.is_cuda and type(ga) is TensorImage
+            assert (a.int()-ga.cpu().int()).abs().max()<=2 and (b==gb.cpu()).float().mean()>.99
 
 def test_plan_sees_memory():
     p = plan(read_recipe('voc2012', bs=2), read_seg_recipe('voc2012', bs=2), 100, 10)
     assert all(gb>.1 for _,_,_,gb in p.stages)
-    assert any('does not fit' in o for o in plan(read_recipe('voc2012', bs=4096), read_seg_recipe('voc2012', bs=2), 100, 10).problems)
+    large = plan(read_recipe('voc2012', bs=4096), read_seg_recipe('voc2012', bs=2), 100, 10)
+    assert any('does not fit' in o for o in large.problems)
 
 def test_refiners_give_what_the_processor_gives():
-    image = torch.nn.functional.interpolate(torch.rand(1, 3, 6, 8, generator=torch.Generator().manual_seed(0)), (60,80), mode='bicubic').clamp(0, 1)
-    probs = torch.rand(1, 3, 60, 80, generator=torch.Generator().manual_seed(1)).mul(3).softmax(1)
+    image = F.interpolate(batch(1, 3, 6, 8).sigmoid(), (60,80), mode='bicubic').clamp(0, 1)
+    probs = probabilities(1, 3, 60, 80, seed=1)
     for f in (refine, lattice_crf):
         out = f(probs.cuda(), image.cuda())
         assert out.is_cuda and (out.cpu()-f(probs, image)).abs().max()<1e-2

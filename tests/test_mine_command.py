@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 
-from command_line import COLOURS, USUAL, cli, mined, refuses, run, source, spots
-from tiny import KINDS, mask, mine_args, photos, picture, table
+from command_line import COLOURS, USUAL, cli, mined, refuses, run, source, spots, truths
+from tiny import KINDS, contents, mask, mine_args, photos, picture, table
 
 # --- what works
 
@@ -243,3 +243,16 @@ def test_names_that_are_no_text_are_kept(source, tmp_path):
     res = subprocess.run(cmd, capture_output=True, env=env)
     assert res.returncode==0 and not res.stderr, res.stderr.decode()
     assert b'skipped' in res.stdout and os.path.exists(os.fsencode(tmp_path/'run/masks')+b'/fa\xe7ade.png')
+
+def test_affinity_adds_masks_without_unsure_pixels(cli, run, source):
+    "A finished run gets them, and keeps what it has"
+    before = contents(run)
+    code,out,err = cli(*mine_args(source, run, *USUAL, '--affinity'))
+    assert code==0 and 'masks by learned affinity: 14 in' in out, err
+    after = contents(run)
+    assert {k:after[k] for k in before}==before
+    made = sorted((run/'masks_affinity').rglob('*.png'))
+    assert len(made)==14 and all((mask(p)!=255).all() for p in made)
+    truths(source, run.parent/'truth')
+    code,out,err = cli('score', run, '--truth', run.parent/'truth')
+    assert code==0 and 'masks by learned affinity' in out, err

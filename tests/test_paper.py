@@ -1,4 +1,4 @@
-"docs/06_paper.md says what the recipe `voc2012` holds, every hyperparameter of it, and names code that exists."
+"docs/06_beside_the_paper.md says what the recipe `voc2012` holds, every hyperparameter of it, and names code that exists."
 import re
 from dataclasses import replace
 from pkgutil import resolve_name
@@ -8,7 +8,7 @@ from ae_erasing.recipe import read_recipe
 from ae_erasing.segmentation.recipe import read_seg_recipe
 from ae_erasing.paper import PAPER
 
-TEXT = (ROOT/'docs/06_paper.md').read_text(encoding='utf-8')
+TEXT = (ROOT/'docs/06_beside_the_paper.md').read_text(encoding='utf-8')
 COLUMNS = 'what | the paper | sure | here | hyperparameters | where'.split(' | ')
 STAGES = 'Classifier', 'Mining', 'Masks', 'PSL', 'Prediction', 'Data and results'
 RECIPES = {'':read_recipe('voc2012'), 'segment':read_seg_recipe('voc2012')}

@@ -199,7 +199,7 @@ def test_stored_widgets(site, browser, url):
 def test_the_flipbook_turns_without_a_kernel(site, browser, url):
     if not vendored: pytest.skip('tools/vendor.sh has not been run')
     with reading(browser, url) as tab:
-        tab.goto(f'{url}/explore.html')
+        tab.goto(f'{url}/12_explore/flipbook.html')
         shown = tab.locator('.widget-tab .widget-image:visible')
         handle = tab.locator('.widget-slider .noUi-handle').first
         handle.wait_for()

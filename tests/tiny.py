@@ -64,7 +64,7 @@ def spots(root):
     return erase_loop(str(photos(root/'photos', n=30)), root/'run', 'creatures', size=48, mine_size=48, epochs=16, steps=2, scales=1, flip=False, verbose=False)
 
 _ctx = multiprocessing.get_context('forkserver')
-_ctx.set_forkserver_preload(['ae_erasing.cli', 'ae_erasing.core', 'ae_erasing.masks'])
+_ctx.set_forkserver_preload(['ae_erasing.cli', 'ae_erasing.core', 'ae_erasing.masks.score'])
 
 def _main(args):
     with open(os.devnull, 'w') as f: os.dup2(f.fileno(), 1)

@@ -52,6 +52,13 @@ def _mine(data, out, recipe, device, fresh, **kwargs):
     typer.echo(f'picture of the steps: {out/"steps.png"}')
     return mining
 
+# %% ../../nbs/16_commands/01_mine.ipynb #mine-affinity-f
+def _affinity(mining, device):
+    "Write the masks by learned affinity, and say where they are"
+    from ae_erasing.masks.affinity_stage import affinity_masks
+    got = affinity_masks(mining, device=device, progress=True)
+    typer.echo(f'masks by learned affinity: {got["images"]} in {got["folder"]}, threshold {got["threshold"]:.2f} from the maps')
+
 # %% ../../nbs/16_commands/01_mine.ipynb #mine-size-f
 def _sized_recipe(name, size, **given):
     "The recipe called `name` with the hyperparameters that were given, all sizes in proportion to `size`"
@@ -98,6 +105,8 @@ Compile = Annotated[bool, typer.Option('--compile',
     help='Compile the classifier where twenty minutes of training, or ten of mining photos of one shape, are left; '
         'needs a C++ compiler.')]
 Fresh = Annotated[bool, typer.Option('--fresh', help='Start over and throw away the run that is in OUT.')]
+Affinity = Annotated[bool, typer.Option('--affinity',
+    help='Also write masks that decide every pixel, by learned affinity, to OUT/masks_affinity.')]
 
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-008
 @app.command()
@@ -105,17 +114,19 @@ def mine(
     source:Source, out:RunOut, recipe:RecipeName=None,
     steps:Steps=None, threshold:Threshold=None, arch:Arch=None, size:Size=None, epochs:Epochs=None,
     weights:Weights=None, classes:Classes=None, label_delim:LabelDelim=None, seed:Seed=None, device:Device=None,
-    cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False,
+    cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False, affinity:Affinity=False,
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
     from ae_erasing.data.sources import get_data
+    from ae_erasing.distributed import is_rank0
     name = recipe or ('creatures' if source=='creatures' else 'photos')
     given = dict(steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed)
     r = _sized_recipe(name, size, **given)
     _check_arguments(source, out, label_delim)
     where = find_device(device)
     data = get_data(source, classes, **(dict(label_delim=label_delim) if label_delim else {}))
-    _mine(data, out, r, where, fresh, cache=cache_choice(cache, no_cache), compile=compile)
+    mining = _mine(data, out, r, where, fresh, cache=cache_choice(cache, no_cache), compile=compile)
+    if affinity and is_rank0(): _affinity(mining, where)
     typer.echo(f'next: ae-erasing segment {out}')
 
 # %% ../../nbs/16_commands/01_mine.ipynb #info-recipe

@@ -23,13 +23,15 @@ def score(
     "Score the stages of a run against ground truth; writes score.json and score.md into the run."
     from ae_erasing.mining.run import open_mining
     from ae_erasing.masks.score import score_run, truth_folder
+    from ae_erasing.masks.affinity_stage import add_affinity_masks
     from ae_erasing.segmentation.segmenter import add_predictions, add_segmenters
     mining = open_mining(run)
     if truth is None and mining.data.open_truth is None:
         advice = 'give --truth, a folder of PNGs named like the images'
         raise AEError(f'{run}: its images came without ground truth; {advice}')
     find = truth_folder(truth, mining) if truth else None
-    card = add_segmenters(mining, score_run(mining, find), find)
+    card = add_affinity_masks(mining, score_run(mining, find), find)
+    card = add_segmenters(mining, card, find)
     left_out = add_predictions(mining, card, predictions, truth) if predictions else {}
     for k,why in left_out.items(): typer.echo(f'  left out: {k}: {why}')
     card.save(run)

@@ -63,7 +63,7 @@ def keep_mined(
     scores:np.ndarray, # (L,) in [0,1], confidence in each label
     size:tuple, # (width, height) of the image
 ):
-    "Write the maps of an image, cut its regions and write these, in this order: an image that has regions has all."
+    "Write the maps of an image, and last the regions that they give: an image that has regions has all."
     write_maps(regions.map_path(i, step), maps, scores, size)
     if refined is not None: write_maps(regions.map_path(i, step, True), refined, scores, size)
     final = maps if refined is None else refined

@@ -62,7 +62,7 @@ def mined(self:MiningRun):
 
 @patch
 def maps(self:MiningRun, i, step, raw=False):
-    "The maps that regions were cut from, as `read_maps`; `raw` gives the classifier's even if others were refined"
+    "The maps that regions come from, as `read_maps`; `raw` gives the classifier's even if they were refined"
     return self.regions.maps(i, step, self.recipe.refine_iters>0 and not raw)
 
 @patch
@@ -149,5 +149,5 @@ def _row_html(cells, tag): return '<tr>' + ''.join(f'<{tag}>{c}</{tag}>' for c i
 def _repr_html_(self:MiningRun):
     head,rows = self.rows()
     body = _row_html(head, 'th') + ''.join(_row_html(r, 'td') for r in rows)
-    picture = inline(self.plot(n=3), 'Where each step looked, and all regions, for three images')
+    picture = inline(self.plot(n=3), 'The map of each step, and all regions, for three images')
     return f'<table>{body}</table>' + picture

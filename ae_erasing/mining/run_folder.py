@@ -41,7 +41,7 @@ def _todays(run):
 def read_run(
     out:str|Path, # Folder of a run
 )->dict: # What `run.json` says
-    "The record of a run."
+    "The content of a run's `run.json`."
     js = Path(out)/'run.json'
     if not js.is_file(): raise AEError(f'{out}: holds no run (no run.json); give the folder that was --out')
     try: return _todays(json.loads(js.read_text()))

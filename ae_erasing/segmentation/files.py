@@ -12,7 +12,6 @@ import glob, os, time
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from fastai.vision.all import default_device
 from ..basics import AEError, atomic_write, progress_function
 from ..data.images import IMAGE_SUFFIXES, image_files, open_image, work_size
 from ..data.rows import run_keys
@@ -20,6 +19,7 @@ from ..pictures import overlay_mask
 from ..masks.pseudo import save_mask
 from .networks import load_seg_model
 from .predict import find_refiner, predict_image
+from fastai.vision.all import default_device
 
 # %% ../../nbs/11_segmentation/05_files.ipynb #files-of
 _GIVE = 'give a picture, a folder of pictures or a pattern such as "photos/*.jpg"'

@@ -10,11 +10,11 @@ __all__ = ['SegOnly', 'WarmUp', 'PassImages', 'body_and_heads', 'psl_learner']
 # %% ../../nbs/11_segmentation/02_learner.ipynb #psl-002
 from pathlib import Path
 import torch
-from fastai.vision.all import Adam, Callback, L, Learner, defaults, get_c, params, store_attr
 from ..basics import AEError
 from ..cam.networks import add_normalize
 from .networks import SegNet, seg_model
 from .psl import PSLLoss
+from fastai.vision.all import Adam, Callback, L, Learner, defaults, get_c, params, store_attr
 
 # %% ../../nbs/11_segmentation/02_learner.ipynb #psl-025
 class SegOnly(Callback):

@@ -11,7 +11,6 @@ __all__ = ['MaskFolder', 'mask_dls', 'check_masks']
 from functools import partial
 from pathlib import Path
 from PIL import Image
-from fastai.vision.all import DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask
 from fastcore.basics import store_attr
 from ..basics import AEError
 from ..data.images import open_mask, resize_mask
@@ -20,6 +19,7 @@ from ..data.loaders import CropFlip
 from ..evaluation.mask_checks import mask_histogram, refuse_truth
 from ..mining.run import MiningRun
 from ..masks.rules import IGNORE
+from fastai.vision.all import DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask
 
 # %% ../../nbs/11_segmentation/06_loaders.ipynb #segment-010
 class MaskFolder:

@@ -15,10 +15,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
-from fastai.vision.all import Learner
 from ..basics import AEError
 from ..cam.backbones import quick_depthwise, vgg16_largefov
 from ..cam.networks import cam_model, find_normalize
+from fastai.vision.all import Learner
 
 # %% ../../nbs/11_segmentation/00_networks.ipynb #networks-init
 def _start_small(conv):

@@ -11,9 +11,9 @@ __all__ = ['labels_in', 'self_target', 'PSLLoss']
 import torch
 from fastcore.basics import patch
 from torch.nn import functional as F
-from fastai.vision.all import store_attr
 from ..basics import AEError
 from ..cam.refinement import refine
+from fastai.vision.all import store_attr
 
 # %% ../../nbs/11_segmentation/01_psl.ipynb #psl-labels-in
 def labels_in(

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from fastcore.basics import patch
-from fastai.vision.all import Learner, default_device, set_seed, store_attr
 from ..basics import AEError, atomic_write, progress_function, write_json
 from ..data.images import resize_mask
 from ..data.labels import ImageLabels
@@ -32,6 +31,7 @@ from .recipe import SegRecipe, read_seg_recipe, refiner_of, with_older_seg
 from .predict import predict_image
 from .loaders import MaskFolder, check_masks, mask_dls
 from .segmenter import Segmenter, round_line, round_summary
+from fastai.vision.all import Learner, default_device, set_seed, store_attr
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-loss
 def loss_of(
