@@ -98,7 +98,7 @@ def _start(self:ProgressBar, head, k):
     self._end()
     self.head,self.first,self.part = head,k-1,0
     self.began = self.said = time.monotonic()
-    if self.watched: self.bar = tqdm(desc=head, initial=self.first, leave=False)
+    if self.watched and not self.silent: self.bar = tqdm(desc=head, initial=self.first, leave=False)
 
 @patch
 def _end(self:ProgressBar):

@@ -25,7 +25,7 @@ from ae_erasing.explore.explorer import Explorer
 from turns import add_common, md_table, take_turns, verdict, write_result
 
 CLASSES,LABELS,STEPS,SIZE,TARGET = 20,3,3,(500,375),150
-WORDS = dict(step='step, the heat map', threshold='threshold, the regions', pseudo='step, the pseudo mask', difference='step, the difference to the truth', brush='a stroke of the brush', image='**image**, another one')
+WORDS = dict(step='step, the class activation map', threshold='threshold, the regions', pseudo='step, the pseudo mask', difference='step, the difference to the truth', brush='a stroke of the brush', image='**image**, another one')
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,8 +72,8 @@ def moves(ex):
             w.value = new
         return go
     def stroke(): ex.brush.strokes = [[.06, next(others['x']), .3, .5, .7]]
-    return dict(step=move('step', 'step', 'heat map'), threshold=move('threshold', 'threshold', 'regions'), pseudo=move('step', 'step', 'pseudo mask'),
-        difference=move('step', 'step', 'difference'), brush=stroke, image=move('image', 'image', 'heat map'))
+    return dict(step=move('step', 'step', 'class activation map'), threshold=move('threshold', 'threshold', 'regions'), pseudo=move('step', 'step', 'pseudo mask'),
+        difference=move('step', 'step', 'difference'), brush=stroke, image=move('image', 'image', 'class activation map'))
 
 def of_processor(todo, rounds):
     "Seconds of the processor that each function takes: as long as it would take on a machine that does nothing else, with one thread"

@@ -15,7 +15,7 @@ from ae_erasing.mining.erasing import Regions
 from ae_erasing.mining.run_folder import read_run
 from ae_erasing.training import COMPILE_AFTER, mean_colour
 from tiny import same
-from tiny_runs import data, loop, source, three
+from tiny_runs import data, loop, source, three # chkstyle: ignore
 
 @pytest.mark.parametrize('lost', [0, 1, 5])
 def test_finished_images_are_left_alone(three, data, tmp_path, monkeypatch, lost):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ae_erasing.cli import main
-from command_line import cli, refuses
+from command_line import cli, refuses # chkstyle: ignore
 from tiny import command
 
 WRONG = {'mine':'SOURCE', 'mine x':'--out', 'mine x --out y --steps two':'--steps', 'mine x --out y --colour red':'--colour', 'dig':'dig',

@@ -12,7 +12,7 @@ from ae_erasing.masks.pseudo import write_masks
 from ae_erasing.recipe import Recipe
 from conftest import fails
 from tiny import command, contents, mine_args, photos, quick_command, same, until
-from tiny_runs import data, loop, source, three
+from tiny_runs import data, loop, source, three # chkstyle: ignore
 
 def test_the_paper_s_classifier(data, tmp_path):
     "VGG-16 LargeFOV, squared loss, momentum, step schedule: the voc2012 recipe in small."

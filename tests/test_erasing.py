@@ -9,7 +9,7 @@ from PIL import Image
 from ae_erasing.cam.learner import cam_learner
 from ae_erasing.data.folders import from_folder
 from ae_erasing.data.labels import ImageLabels
-from ae_erasing.data.loaders import image_dls
+from ae_erasing.data.loaders import image_dls # chkstyle: ignore
 from ae_erasing.mining.erasing import *
 from conftest import fails
 

@@ -133,13 +133,13 @@ def test_without_weights_all_else_works(copy):
     assert ex.answer is not None
 
 def test_views_of_the_ground_truth_need_one(mining, known):
-    assert not {'truth','difference'} & set(Explorer(mining).show.options)
+    assert not {'ground truth','difference'} & set(Explorer(mining).show.options)
     ex = Explorer(known, known.mined[:2])
     ex.show.value = 'difference'
     assert 'missed' in ex.caption.value and 'IoU' in ex.caption.value
     ex.image.value = 1
     assert 'no ground truth' in ex.caption.value and 'IoU' not in ex.caption.value
-    ex.show.value = 'truth'
+    ex.show.value = 'ground truth'
     assert 'no ground truth' in ex.caption.value
 
 def test_images_without_labels_and_for_validation(mining):

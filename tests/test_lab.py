@@ -99,7 +99,7 @@ def test_another_image(page):
     until(page, lambda: caption(page).startswith('p07'))
 
 def test_the_animation(page):
-    control(page, 'show').locator('select').select_option('heat map')
+    control(page, 'show').locator('select').select_option('class activation map')
     until(page, lambda: 'Class activation map of step 1' in caption(page))
     old = picture(page)
     page.locator('.widget-play button').first.click()

@@ -9,7 +9,7 @@ from ae_erasing.cam.backbones import PACKAGED, has_packaged
 from ae_erasing.cam.learner import SquaredLoss, body_and_head, cam_learner
 from ae_erasing.cam.networks import cam_model
 from ae_erasing.data.loaders import image_dls
-from coloured import coloured, dls, quiet, tiny
+from coloured import coloured, dls, quiet, tiny # chkstyle: ignore
 from tensors import batch, same
 
 BOTH = pytest.mark.parametrize('loss', ('bce','squared'))

@@ -27,7 +27,7 @@ def test_views_differ(known):
     shown = {v:view(look, v, 1) for v in VIEWS}
     assert all(a.shape==(*look.im.size[::-1],3) and a.min()>=0 and a.max()<=1 for a in shown.values()) and max(look.im.size)==96
     assert len({np.ascontiguousarray(a).tobytes() for a in shown.values()})==len(VIEWS)
-    assert (view(look, 'heat map', 2)!=shown['heat map']).any() and (view(look, 'regions', 1, .1)!=shown['regions']).any()
+    assert (view(look, 'class activation map', 2)!=shown['class activation map']).any() and (view(look, 'regions', 1, .1)!=shown['regions']).any()
 
 def test_views_of_one_class(known):
     i = next(i for i in known.mined if len(known.data.labels[i])==1)
@@ -37,7 +37,7 @@ def test_views_of_one_class(known):
 
 def test_wrong_views_are_refused(mining):
     look = Look(mining, mining.mined[0])
-    with fails("view 'maps'", 'heat map'): view(look, 'maps')
+    with fails("view 'maps'", 'class activation map'): view(look, 'maps')
     with fails('step 3', '1 to 2'): view(look, 'regions', 3)
     with fails('image 999'): Look(mining, 999)
 

@@ -7,7 +7,7 @@ from PIL import Image
 from ae_erasing.data.images import voc_palette
 from ae_erasing.evaluation.mask_checks import *
 from conftest import fails
-from toy_masks import folders, masks, quick, write
+from toy_masks import folders, masks, quick, write # chkstyle: ignore
 
 # what is in a folder of masks
 

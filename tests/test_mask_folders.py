@@ -5,7 +5,7 @@ from PIL import Image
 from ae_erasing.evaluation.mask_folders import *
 from ae_erasing.evaluation.metrics import confusion_matrix
 from conftest import fails
-from toy_masks import folders, write
+from toy_masks import folders, write # chkstyle: ignore
 
 def test_score_folder_counts_all_pairs(folders):
     m,t,pairs = folders

@@ -6,7 +6,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from ae_erasing.evaluation.metrics import *
 from conftest import fails
-from toy_masks import case, masks, quick
+from toy_masks import case, masks, quick # chkstyle: ignore
 
 @quick
 @case

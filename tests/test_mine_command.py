@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 
-from command_line import COLOURS, USUAL, cli, mined, refuses, run, source, spots, truths
+from command_line import COLOURS, USUAL, cli, mined, refuses, run, source, spots, truths # chkstyle: ignore
 from tiny import KINDS, contents, mask, mine_args, photos, picture, table
 
 # --- what works

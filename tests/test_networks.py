@@ -10,7 +10,7 @@ from ae_erasing.cam.learner import cam_learner
 from ae_erasing.cam.networks import cam_model, load_cam_model, save_cam_model
 from ae_erasing.data.loaders import image_dls
 from conftest import fails
-from coloured import coloured, dls, quiet, tiny
+from coloured import coloured, dls, quiet, tiny # chkstyle: ignore
 from tensors import batch, same
 
 ARCHS = ('test_resnet','test_efficientnet','test_convnext','resnet10t','resnet18','tf_efficientnet_lite0','vgg16_largefov','small_resnet')

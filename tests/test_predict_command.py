@@ -2,7 +2,7 @@
 import pytest
 
 from ae_erasing.data.images import open_mask
-from command_line import cli, refuses # chkstyle: ignore
+from command_line import cli, refuses # chkstyle: ignore # chkstyle: ignore
 from saved_segmenter import pictures, segmenter
 
 @pytest.fixture

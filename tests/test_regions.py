@@ -13,7 +13,7 @@ from ae_erasing.masks.pseudo import write_masks
 from ae_erasing.mining.regions import *
 from ae_erasing.mining.run_folder import ErasedImages
 from tiny import mask, picture, table
-from tiny_runs import data, loop, source, three
+from tiny_runs import data, loop, source, three # chkstyle: ignore
 
 def test_regions_are_cut_from_maps(three, data):
     some = 0

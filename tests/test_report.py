@@ -293,7 +293,7 @@ def test_twenty_colours(): assert len({class_colour(k) for k in range(20)})==20 
 
 def test_views_of_an_image(mining):
     v = mining.views(1)
-    assert list(v)==['image','step 1','step 2','all regions','truth']
+    assert list(v)==['image','step 1','step 2','all regions','ground truth']
     assert all(a.shape==(30,40,3) and 0<=a.min() and a.max()<=1 for a in v.values())
     assert mining.plot([1]).axes[2].images[0].get_array().shape==v['step 2'].shape
     gone = mining.regions.erased(1, 1)

@@ -9,7 +9,7 @@ from ae_erasing.paper import paper_mean
 from ae_erasing.recipe import read_recipe
 from ae_erasing.reproduce import differences
 from ae_erasing.segmentation.recipe import read_seg_recipe
-from command_line import cli, refuses  # chkstyle: ignore
+from command_line import cli, refuses  # chkstyle: ignore # chkstyle: ignore
 from small_experiment import LOOP, SEG
 from tiny import KINDS, picture
 

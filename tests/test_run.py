@@ -6,7 +6,7 @@ from ae_erasing.data.sources import get_data
 from ae_erasing.mining.run import open_mining
 from ae_erasing.mining.run_folder import open_run
 from conftest import fails
-from tiny_runs import QUICK, data, loop, source, three
+from tiny_runs import QUICK, data, loop, source, three # chkstyle: ignore
 
 def test_open_mining(three, data, tmp_path):
     again = open_mining(three.out)
@@ -33,5 +33,5 @@ def test_it_shows_itself(three, capsys, data, tmp_path):
 def test_creatures_show_their_ground_truth(tmp_path):
     m = loop(get_data('creatures', n=10, n_valid=2, size=48, seed=3), tmp_path, steps=1)
     assert {'miou','precision','recall'}<=m.steps[0].keys() and 'miou' in str(m).splitlines()[0]
-    assert m.plot(n=1).axes[-1].get_title()=='truth'
+    assert m.plot(n=1).axes[-1].get_title()=='ground truth'
     assert str(open_mining(tmp_path))==str(m)

@@ -13,7 +13,7 @@ from ae_erasing.mining.run_folder import *
 from ae_erasing.recipe import read_recipe
 from conftest import fails
 from tiny import contents, picture
-from tiny_runs import QUICK, data, loop, source, three
+from tiny_runs import QUICK, data, loop, source, three # chkstyle: ignore
 
 def plain(run): return json.loads(json.dumps(run))
 

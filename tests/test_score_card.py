@@ -5,7 +5,7 @@ import numpy as np, pytest
 from ae_erasing.evaluation.metrics import ConfusionMatrix, confusion_matrix, scores
 from ae_erasing.evaluation.score_card import ScoreCard
 from conftest import fails
-from toy_masks import masks
+from toy_masks import masks # chkstyle: ignore
 
 vocab = ('cat|dog','<b>','z')
 used = dict(data='random', split='val', image_labels=False, saliency=True, crf=False)

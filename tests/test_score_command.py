@@ -3,7 +3,7 @@ import json, shutil, tarfile
 import numpy as np, pytest
 from PIL import Image
 
-from command_line import cli, mined, refuses, run, source, truths
+from command_line import cli, mined, refuses, run, source, truths # chkstyle: ignore
 from tiny import mine_args, photos, picture
 
 # --- score

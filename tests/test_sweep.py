@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
 from ae_erasing.evaluation.sweep import Sweep, _thresholds_below
 from conftest import fails
-from toy_masks import masks, quick
+from toy_masks import masks, quick # chkstyle: ignore
 
 def brute(images, n, thresholds, top=1):
     "A matrix for each threshold, each counted for itself"

@@ -10,7 +10,7 @@ from ae_erasing.recipe import read_recipe
 from ae_erasing.training import *
 from conftest import fails
 from tiny import contents
-from tiny_runs import QUICK, Seen, data, loop, source
+from tiny_runs import QUICK, Seen, data, loop, source # chkstyle: ignore
 
 def test_keep_weights(data, tmp_path):
     still = dict(steps=2, lr=0, head_lr=0, wd=0)

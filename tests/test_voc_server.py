@@ -11,7 +11,7 @@ from ae_erasing.evaluation.mask_folders import score_folder
 from ae_erasing.evaluation.metrics import scores
 from ae_erasing.evaluation.voc_server import *
 from conftest import fails
-from toy_masks import write
+from toy_masks import write # chkstyle: ignore
 
 HOME = 'results/VOC2012/Segmentation/comp6_test_cls/'
 IDS = '2008_000001','2008_000010','2011_b.c'

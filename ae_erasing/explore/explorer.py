@@ -63,7 +63,7 @@ def _control(kind, name, *args, **kwargs):
 def _choices(self:Explorer):
     data,T = self.mining.data,len(self.mining.steps)
     start = next((n for n,i in enumerate(self.idxs) if data.labels[i]), 0)
-    views = [v for v in VIEWS if data.open_truth or v not in ('truth','difference')]
+    views = [v for v in VIEWS if data.open_truth or v not in ('ground truth','difference')]
     share = dict(min=0, max=1, step=.01, readout_format='.2f')
     self.image = _control(widgets.IntSlider, 'image', start, 0, len(self.idxs)-1, readout=False)
     self.find = _control(widgets.Text, 'find', placeholder='name or part of it', continuous_update=False)
@@ -241,17 +241,17 @@ def _name_line(self:Explorer):
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-what-c
 _PARTS = ' '.join(_key(c, n) for c,n in ((HIT,'right'), (MISS,'missed'), (WRONG,'too much')))
-_WHAT = {'heat map':'Class activation map of step {t}; what earlier steps mined is grey.',
+_WHAT = {'class activation map':'Class activation map of step {t}; what earlier steps mined is grey.',
     'regions':'Regions of steps 1 to {t}.', 'erased image':'What is left after steps 1 to {t}.',
-    'pseudo mask':'Pseudo mask after step {t}; unsure pixels are hatched.', 'truth':'Ground truth.',
+    'pseudo mask':'Pseudo mask after step {t}; unsure pixels are hatched.', 'ground truth':'Ground truth.',
     'difference':'Regions against the ground truth: '+_PARTS}
 
 @patch
 def _what(self:Explorer):
     "What is shown, in words"
     what,look = self.show.value,self.look
-    if what in ('truth','difference') and look.truth is None: return 'This image has no ground truth.'
-    if look.mined or what=='truth': return _WHAT[what].format(t=self.step.value)
+    if what in ('ground truth','difference') and look.truth is None: return 'This image has no ground truth.'
+    if look.mined or what=='ground truth': return _WHAT[what].format(t=self.step.value)
     why = 'it has no label.' if not look.labels else 'it was kept for validation.'
     return 'This image was not mined: '+why
 

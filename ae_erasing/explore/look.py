@@ -152,14 +152,14 @@ def _difference(look, step, threshold, k):
     return difference(look.im, look.regions(step, threshold, k), _only(look.truth, k))
 
 # %% ../../nbs/12_explore/00_look.ipynb #look-views-names
-_drawn = {'heat map':_heat_map, 'regions':_regions, 'erased image':_erased_image,
-    'pseudo mask':_pseudo_mask, 'truth':_truth, 'difference':_difference}
+_drawn = {'class activation map':_heat_map, 'regions':_regions, 'erased image':_erased_image,
+    'pseudo mask':_pseudo_mask, 'ground truth':_truth, 'difference':_difference}
 VIEWS = tuple(_drawn)
 
 # %% ../../nbs/12_explore/00_look.ipynb #look-views-d
 def view(
     look:Look, # An image
-    what:str='heat map', # One of `VIEWS`
+    what:str='class activation map', # One of `VIEWS`
     step:int=1, # Up to which step; of the class activation map, which one
     threshold:float=None, # Of the regions, in [0,1]; None is the run's
     k:int=None, # A class; None is all of the image's
@@ -168,8 +168,8 @@ def view(
     steps = len(look.mining.steps)
     if what not in VIEWS: raise AEError(f'view {what!r}: is none; choose from {", ".join(VIEWS)}')
     if not 1<=step<=steps: raise AEError(f'step {step}: the run has steps 1 to {steps}')
-    if what in ('truth','difference') and look.truth is None: return look.pixels
-    if what=='heat map' and not look.mined: return look.pixels
+    if what in ('ground truth','difference') and look.truth is None: return look.pixels
+    if what=='class activation map' and not look.mined: return look.pixels
     return _drawn[what](look, step, threshold, k)
 
 # %% ../../nbs/12_explore/00_look.ipynb #explorer-014
@@ -188,7 +188,7 @@ def _grid(pictures, rows, cols, imsize, shape):
 # %% ../../nbs/12_explore/00_look.ipynb #look-film-c
 def plot_film(
     look:Look, # An image
-    whats:tuple=('heat map','regions','erased image'), # Rows, each one of `VIEWS`
+    whats:tuple=('class activation map','regions','erased image'), # Rows, each one of `VIEWS`
     threshold:float=None, # In [0,1]; None is the run's
     imsize:float=1.3, # Inches an image
 ): # A matplotlib figure

@@ -192,7 +192,7 @@ def _example(self:Report, idxs):
 def _stages(self:Report, i):
     "Pictures of image `i`, stage by stage"
     views = self.mining.views(i, self.side)
-    views.pop('truth', None)
+    views.pop('ground truth', None)
     pictures = [self.picture(i, a, what) for what,a in views.items()]
     r,truth = self.rating,self.truth(i)
     if r and i in r.unsure: pictures.append(self.overlay(i, self.pseudo(i), 'pseudo mask', self.said(r, i)))

@@ -108,7 +108,7 @@ def views(self:MiningRun, i, max_side=256):
     steps = {f'step {t}':_view(self, i, t, pixels) for t in range(1, len(self.steps)+1)}
     out = dict(image=pixels, **steps)
     out['all regions'] = overlay_mask(im, self.mask(i))
-    if (truth := self.data.truth(i)) is not None: out['truth'] = overlay_mask(im, truth)
+    if (truth := self.data.truth(i)) is not None: out['ground truth'] = overlay_mask(im, truth)
     return out
 
 # %% ../../nbs/08_mining/04_run.ipynb #run-013
@@ -135,7 +135,7 @@ def plot(self:MiningRun,
     "Figure of images, each step's maps, and all regions (with the ground truth if known)"
     idxs = list(idxs) if idxs is not None else spread(self.mined, n)
     titles = ['image', *(f'step {t}' for t in range(1, len(self.steps)+1)), 'all regions']
-    if self.data.open_truth is not None: titles.append('truth')
+    if self.data.open_truth is not None: titles.append('ground truth')
     fig,axs = _grid(len(idxs), titles, imsize)
     for i,row in zip(idxs, axs):
         _write_names(row[0], [self.data.vocab[k] for k in self.data.labels[i]])
