@@ -22,8 +22,8 @@ from .cam.learner import LOSSES
 from .cam.maps import class_maps
 from .training import half_type
 from .segmentation.networks import seg_model
-from .segmentation.psl import PSLLoss
 from .segmentation.recipe import SegRecipe
+from .segmentation.segment import loss_of
 from .paper import BEST
 
 # %% ../nbs/14_plan.ipynb #plan-line
@@ -99,7 +99,7 @@ def _training(model, loss, size, target, device):
     opt = torch.optim.SGD(model.parameters(), 1e-6, momentum=.9)
     def work(n):
         x,y = _pixels(n, size, device),target(n)
-        if hasattr(loss, 'images'): loss.images = x
+        if hasattr(loss, 'set_images'): loss.set_images(x)
         def step():
             with _half(device): out = model(x)
             loss(tuple(o.float() for o in out) if isinstance(out, tuple) else out.float(), y).backward()
@@ -131,7 +131,7 @@ def _cam_works(recipe, n_classes, device):
 def _seg_works(seg, n_classes, device):
     "Work of the segmenter, as `_cam_works`"
     net = seg_model(seg.arch, n_classes, False, seg.output_stride, seg.width)[0]
-    loss = PSLLoss(seg.w_psl, seg.w_cls, seg.v, seg.w_bg, seg.psl_refine_iters, among=seg.among, norm=seg.norm)
+    loss = loss_of(seg)
     def masks(n): return torch.randint(0, 3, (n,seg.size,seg.size), device=device)
     def predict(x): return [net.eval()(x) for _ in range(len(seg.scales)*(1+seg.flip))]
     return dict(segment=(_training(net, loss, seg.size, masks, device), seg.bs),

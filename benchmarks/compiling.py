@@ -13,7 +13,7 @@ from torch import nn
 from ae_erasing.cam.networks import cam_model
 from ae_erasing.cam.maps import class_maps
 from ae_erasing.training import COMPILE_AFTER
-from ae_erasing.mining.regions import compiled
+from ae_erasing.mining.batches import compiled
 from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
 
 def parse():

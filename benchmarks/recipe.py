@@ -18,7 +18,7 @@ from ae_erasing.cam.learner import cam_learner
 from ae_erasing.mining.erasing import Erasing
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import half_precision, half_type
-from ae_erasing.segmentation.psl import PSLLoss
+from ae_erasing.segmentation.segment import loss_of
 from ae_erasing.segmentation.learner import psl_learner
 from ae_erasing.segmentation.loaders import mask_dls
 from ae_erasing.segmentation.recipe import read_seg_recipe
@@ -50,13 +50,13 @@ def bare(learn):
     scaler = torch.amp.GradScaler('cuda', enabled=gpu and half==torch.float16)
     def go():
         model.to(x.device).train()
-        if hasattr(loss, 'images'): loss.images = x
+        if hasattr(loss, 'set_images'): loss.set_images(x)
         for _ in range(n):
             with torch.autocast('cuda', half) if gpu else nullcontext(): out = model(x)
             out = tuple(o.float() for o in out) if isinstance(out, tuple) else out.float()
             scaler.scale(loss(out, y)).backward()
             scaler.step(opt); scaler.update(); opt.zero_grad()
-        if hasattr(loss, 'images'): loss.images = None
+        if hasattr(loss, 'set_images'): loss.set_images(None)
     return go
 
 def blob(i, size=(375,500)):
@@ -77,7 +77,7 @@ def learners(args, tmp):
     data = cache_images(data, tmp/'cache')
     sgd = lambda ps, **k: OptimWrapper(ps, torch.optim.SGD, **k)
     cam = cam_learner(data.dls(size=r.size, bs=r.bs, min_scale=r.min_scale, device=args.device, crop=r.crop), r.arch, pretrained=False, loss_func=r.loss, output_stride=r.output_stride, opt_func=sgd, cbs=[Erasing((.5,.5,.5))])
-    loss = PSLLoss(s.w_psl, s.w_cls, s.v, s.w_bg, s.psl_refine_iters, among=s.among, norm=s.norm)
+    loss = loss_of(s)
     dls = mask_dls(data, Blobs(), None, s.size, s.bs, s.min_scale, device=args.device, crop=s.crop)
     seg = psl_learner(dls, s.arch, pretrained=False, loss_func=loss, output_stride=s.output_stride, width=s.width, opt_func=sgd, warm_up=s.warm_up)
     for l in (cam,seg): l.dls.loaders = [l.dls.train, []]

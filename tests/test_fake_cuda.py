@@ -103,7 +103,7 @@ def psl_loss(v='score', refined=0, **kwargs):
     "`PSLLoss` as training calls it, of the scores, the logits, the mask and the images"
     def go(seg, logits, mask, images):
         loss = PSLLoss(v=v, refine_iters=refined, **kwargs)
-        loss.images = images
+        loss.set_images(images)
         return loss((seg,logits), mask)
     return go
 

@@ -16,7 +16,7 @@ from .rows import check_folder, class_list, from_rows, merge_same
 
 # %% ../../nbs/01_data/03_folders.ipynb #folders-names
 NEGATIVES = {'_none','none','background','negative','negatives'}
-SPLITS = {'train':True, 'training':True, 'val':False, 'valid':False, 'validation':False, 'test':False}
+SPLITS = dict(train=True, training=True, val=False, valid=False, validation=False, test=False)
 
 def _subfolders(path):
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(('.','__')))

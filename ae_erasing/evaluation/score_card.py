@@ -51,7 +51,7 @@ class Stage:
 def facts(self:Stage)->dict: # Words by heading
     "What was used, in words."
     images = str(self.score.n_images or 'not known')
-    res = {'data':self.data, 'split':self.split, 'images':images}
+    res = dict(data=self.data, split=self.split, images=images)
     for k,words in _FACTS.items(): res[words] = 'yes' if getattr(self, k) else 'no'
     res['mIoU over'] = conventions[self.score.absent]
     res['ignored pixels'] = 'left out' if self.score.unsure=='skip' else 'counted as background'

@@ -196,6 +196,8 @@ def _painted(self:Explorer, change): self.paint(strokes=change['new'])
 def _undo(self:Explorer, button): self.paint(strokes=self.strokes[:-1])
 @patch
 def _clear(self:Explorer, button): self.paint(strokes=[])
+
+# %% ../../nbs/12_explore/04_explorer.ipynb #explorer-box
 @patch
 def _erase_box(self:Explorer, button):
     (x0,x1),(y0,y1) = self.across.value,self.down.value
@@ -233,6 +235,7 @@ def _show_left(self:Explorer):
     self.picture.value = as_jpeg(self._view())
     self.caption.value = self._name_line()+html_line(self._what())+self._figures()
 
+# %% ../../nbs/12_explore/04_explorer.ipynb #explorer-name
 @patch
 def _name_line(self:Explorer):
     name = f'<b>{escape(self.look.key)}</b> ({self.image.value+1} of {len(self.idxs)}):'

@@ -148,6 +148,8 @@ def _heat_map(look, step, threshold, k):
 def _regions(look, step, threshold, k): return overlay_mask(look.im, look.regions(step, threshold, k))
 def _pseudo_mask(look, step, threshold, k): return overlay_mask(look.im, _only(look.pseudo(step, threshold), k))
 def _truth(look, step, threshold, k): return overlay_mask(look.im, _only(look.truth, k))
+
+# %% ../../nbs/12_explore/00_look.ipynb #look-difference
 def _difference(look, step, threshold, k):
     return difference(look.im, look.regions(step, threshold, k), _only(look.truth, k))
 

@@ -70,6 +70,7 @@ def least(self:MiningRun, i, step):
     "Least confidence for which a label of an image was mined, as `min_confidence`"
     return min_confidence(self.regions, self.recipe, i, step)
 
+# %% ../../nbs/08_mining/04_run.ipynb #run-mask-code
 @patch
 def mask(self:MiningRun, i, upto=None):
     "Regions of steps 1 to `upto`, or of all, as a mask: uint8 (H,W), 0 or class + 1"
