@@ -19,7 +19,7 @@ from ae_erasing.recipe import read_recipe
 from ae_erasing.core import train_step
 from ae_erasing.segmentation.recipe import read_seg_recipe
 from ae_erasing.segmentation.segment import train_round
-from loading import CLASSES, jpegs
+from loading import as_set, jpegs
 from recipe import Blobs, blob
 from turns import add_common, add_where, md_table, verdict, write_result
 
@@ -44,7 +44,9 @@ class Erased:
 class Watch(Callback):
     "Seconds and loss of each step, and the type of number that the body of the network gives"
     order,run_valid = 71,False
-    def __init__(self, gpu): self.gpu,self.secs,self.losses,self.kinds = gpu,[],[],set()
+    def __init__(self, gpu):
+        self.gpu,self.kinds = gpu,set()
+        self.secs,self.losses = [],[]
     def before_fit(self): self.hook = self.model.body.register_forward_hook(self.look)
     def look(self, body, x, out):
         out = out[-1] if isinstance(out, (tuple,list)) else out
@@ -57,15 +59,6 @@ class Watch(Callback):
         self.secs.append(self.now()-self.begun)
         self.losses.append(self.loss.item())
     def after_fit(self): self.hook.remove()
-
-def photos(
-    n:int, # How many
-    folder:Path, # Where to write them
-)->ImageLabels: # All for training
-    "JPEGs of VOC's size, each of one class."
-    paths,names = jpegs(n, folder),tuple(f'class{k:02}' for k in range(CLASSES))
-    keys,labels = tuple(p.stem for p in paths),tuple((i%CLASSES,) for i in range(n))
-    return ImageLabels('bench', tuple(paths), keys, labels, names, (True,)*n)
 
 def work(
     name:str, # A recipe
@@ -110,11 +103,11 @@ def as_row(
 def main():
     args = parse()
     torch.set_num_threads(args.threads)
-    over,found = (TINY if args.quick else {}),[]
+    found = []
     for name in args.recipes or recipes():
-        for part,(r,train) in work(name, over).items():
+        for part,(r,train) in work(name, TINY if args.quick else {}).items():
             what = dict(recipe=name, part=part, arch=r.arch, bs=r.bs, size=r.size)
-            with tempfile.TemporaryDirectory() as tmp: seen = try_out(train, photos(r.bs*args.batches, Path(tmp)), args.device)
+            with tempfile.TemporaryDirectory() as tmp: seen = try_out(train, as_set(jpegs(r.bs*args.batches, Path(tmp))), args.device)
             found.append({**what, **seen})
             print(*as_row(found[-1]), sep=' | ', flush=True)
     good,gpu = sum(not d['why'] for d in found),torch.device(args.device).type=='cuda'

@@ -2,7 +2,8 @@
 
     python benchmarks/mining.py
 
-All get the same normalised batch and three classes an image; all have their turn in every round, in one process. Loading images is left out.
+All get the same normalised batch and three classes an image; all have their turn in every round, in one process. Loading images is left
+out.
 *Class maps* is `class_maps` and `normalise`. *Mining* is `core.mine_step` itself, told only which batch and which model to take:
 it also keeps maps and scores, cuts regions and writes their files, for pictures of the size the network sees and for VOC's.
 It is given four such batches at a time, as it writes one while it looks at the next, in a thread beside the one that computes.
@@ -10,6 +11,7 @@ Random weights; the answers are compared before anything is timed. On a GPU ever
 Writes benchmarks/results/mining.md and .json.
 """
 import argparse, contextlib, tempfile
+from functools import partial
 from itertools import count
 from pathlib import Path
 from unittest.mock import patch
@@ -23,12 +25,14 @@ from ae_erasing.cam.networks import cam_model
 from ae_erasing.cam.maps import class_maps, normalise
 from ae_erasing.mining.erasing import Regions
 from ae_erasing.recipe import read_recipe
-from turns import add_common, add_networks, md_table, ratio, take_turns, verdict, write_result
+from turns import add_common, add_networks, computed, md_table, ratio, take_turns, verdict, write_result
 
-CLASSES,LABELS,VOC,BATCHES = 20,3,(500,375),4
+CLASSES,LABELS,BATCHES = 20,3,4
+VOC = 500,375
 TARGETS = dict(body=dict(cpu=.9, cuda=.85), grad_cam=9, torchcam=.98) # 1 but for noise
-WORDS = dict(body='bare forward pass of the body', maps='**class maps**', mine='**mining, regions written**', mine_voc='**mining, regions of {}x{} pixels**'.format(*VOC),
-    torchcam='torchcam `CAM`', torchcam_raw='torchcam `CAM`, not normalised', grad_cam='pytorch-grad-cam `GradCAM`')
+WORDS = dict(body='bare forward pass of the body', maps='**class maps**', mine='**mining, regions written**',
+    mine_voc='**mining, regions of {}x{} pixels**'.format(*VOC), torchcam='torchcam `CAM`',
+    torchcam_raw='torchcam `CAM`, not normalised', grad_cam='pytorch-grad-cam `GradCAM`')
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,14 +55,17 @@ def photos(folder, n, size):
     folder.mkdir()
     for i in range(n): Image.new('RGB', size).save(folder/f'{i}.jpg')
     names = tuple(f'class{k}' for k in range(CLASSES))
-    return ImageLabels('bench', tuple(folder/f'{i}.jpg' for i in range(n)), tuple(map(str, range(n))), random_labels(n), names, (True,)*n)
+    paths = tuple(folder/f'{i}.jpg' for i in range(n))
+    return ImageLabels('bench', paths, tuple(map(str, range(n))), random_labels(n), names, (True,)*n)
 
 def miner(data, recipe, model, x, out):
     "A function that mines `data` with `model`, given the batch `x` in place of each `len(x)` of its pictures"
     runs = (out/str(n) for n in count()) # A run each time: what is there already counts as finished
     def load(*args): return model,dict(stats=None)
     def mine():
-        with patch.object(batches, 'load_cam_model', load), patch.object(core, 'to_batch', lambda *args, **kwargs: x): core.mine_step(data, recipe, Regions(next(runs), data), 1, None, x.device, progress=False)
+        regions = Regions(next(runs), data)
+        with patch.object(batches, 'load_cam_model', load), patch.object(core, 'to_batch', lambda *args, **kwargs: x):
+            core.mine_step(data, recipe, regions, 1, None, x.device, progress=False)
     return mine
 
 def contenders(model, x, labels, tmp, recipe):
@@ -77,10 +84,12 @@ def contenders(model, x, labels, tmp, recipe):
             with torch.no_grad(): scores = other(x)
             return [extract([ls[k] for ls in labels], scores, normalized=normalized)[0] for k in range(LABELS)]
     def grad_cam():
-        with GradCAM(other, [other.body]) as cam: return [cam(x, [ClassifierOutputTarget(ls[k]) for ls in labels]) for k in range(LABELS)]
-    same,voc = photos(tmp/'same', BATCHES*len(x), x.shape[:1:-1]),photos(tmp/'voc', BATCHES*len(x), VOC)
+        with GradCAM(other, [other.body]) as cam:
+            return [cam(x, [ClassifierOutputTarget(ls[k]) for ls in labels]) for k in range(LABELS)]
+    same = photos(tmp/'same', BATCHES*len(x), x.shape[:1:-1])
+    voc = photos(tmp/'voc', BATCHES*len(x), VOC)
     return dict(body=body, maps=maps, mine=miner(same, recipe, model, x, tmp/'run'), mine_voc=miner(voc, recipe, model, x, tmp/'run_voc'),
-        torchcam=torchcam, torchcam_raw=lambda: torchcam(False), grad_cam=grad_cam)
+        torchcam=torchcam, torchcam_raw=partial(torchcam, False), grad_cam=grad_cam)
 
 def check(todo, model, x, labels, atol):
     "Ours and torchcam's maps are the same before either normalises; largest difference"
@@ -92,7 +101,8 @@ def check(todo, model, x, labels, atol):
 
 def run_arch(arch, args, tmp):
     "Images a second and ratios, by name"
-    recipe = read_recipe('photos', arch=arch, pretrained='no', mine_size=args.size, scales='1', flip='no', refine_iters=0, bs=4 if args.quick else None)
+    recipe = read_recipe('photos', arch=arch, pretrained='no', mine_size=args.size, scales='1', flip='no', refine_iters=0,
+        bs=4 if args.quick else None)
     torch.manual_seed(0)
     model = cam_model(arch, CLASSES, False, recipe.mine_stride)[0].eval().to(args.device, memory_format=torch.channels_last)
     nn.init.normal_(model.head.weight, std=.05)
@@ -104,8 +114,8 @@ def run_arch(arch, args, tmp):
         gap = check(todo, model, x, labels, .05 if cuda else 1e-4)
         secs = take_turns(todo, args.rounds, torch.cuda.synchronize if cuda else None)
     secs = {k:[o/BATCHES for o in s] if k.startswith('mine') else s for k,s in secs.items()}
-    rows = {k:dict(ips=len(x)/float(np.median(s)), body=ratio(secs, 'body', k), torchcam=ratio(secs, 'torchcam', k), grad_cam=ratio(secs, 'grad_cam', k)) for k,s in secs.items()}
-    return dict(arch=arch, stride=recipe.mine_stride, bs=len(x), gap=gap, rows=rows, seconds=secs)
+    def row(k): return dict(ips=len(x)/float(np.median(secs[k])), **{o:ratio(secs, o, k) for o in ('body','torchcam','grad_cam')})
+    return dict(arch=arch, stride=recipe.mine_stride, bs=len(x), gap=gap, rows={k:row(k) for k in secs}, seconds=secs)
 
 def section(found, kind):
     "What was found for a body, as Markdown"
@@ -128,16 +138,18 @@ Output stride {found["stride"]}, batch of {found["bs"]}; raw maps differ from to
 def main():
     args = parse()
     torch.set_num_threads(args.threads)
-    if args.quick: args.archs,args.size,args.rounds = ['resnet10t'],64,2
+    if args.quick: vars(args).update(archs=['resnet10t'], size=64, rounds=2)
     kind = torch.device(args.device).type
     found = []
     for arch in args.archs:
         with tempfile.TemporaryDirectory() as tmp: found.append(run_arch(arch, args, Path(tmp)))
     text = f'''# Mining beside other tools and the bare forward pass
 
-{args.size}x{args.size} pixels, {CLASSES} classes, {LABELS} of them asked for in each image, random weights, {"fp16 autocast on a GPU" if kind=="cuda" else f"fp32 on a CPU, {args.threads} thread" + "s"*(args.threads>1)}.
+{args.size}x{args.size} pixels, {CLASSES} classes, {LABELS} of them asked for in each image, random weights, \
+{computed(args, "fp16 autocast on a GPU")}.
 Images a second are medians over {args.rounds} rounds; ratios are medians of those within a round. More is faster.
-Mining is `core.mine_step` on ready batches, {BATCHES} in a row; files are written by a thread beside the one that computes. Maps, scores and regions are in files when it ends. Neither loading nor refining pictures is in it.
+Mining is `core.mine_step` on ready batches, {BATCHES} in a row; files are written by a thread beside the one that computes. \
+Maps, scores and regions are in files when it ends. Neither loading nor refining pictures is in it.
 torchcam and pytorch-grad-cam answer as they do by default: one scales maps, the other also enlarges them; neither writes files.
 
 ''' + '\n\n'.join(section(f, kind) for f in found)

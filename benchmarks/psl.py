@@ -7,11 +7,11 @@ Mines the set, then trains on the run's masks once for each row of the table and
 Everything is kept in --runs and resumes where it stopped. Seeds of creatures are others than those of the quality tables.
 True masks are used to score and for nothing else.
 """
-import argparse, json, shlex, sys, time
+import argparse, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from quality import HERE, machine
+from quality import HERE, command_line, machine, save_result
 
 PAPER = dict(v='score', w_bg=1, psl_refine_iters=0, norm='image')
 TARGET = {
@@ -42,7 +42,8 @@ def parse():
     p.add_argument('source', nargs='?', default='creatures', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
     p.add_argument('--seeds', type=int, nargs='+', default=[10], help='of the trainings; the first is that of the mining, too')
     p.add_argument('--images', type=int, default=200, help='training images to draw, or to take from the source')
-    p.add_argument('--half', type=int, default=None, choices=(0,1), help='take every other training image of the source, from the first or second on')
+    p.add_argument('--half', type=int, default=None, choices=(0,1),
+        help='take every other training image of the source, from the first or second on')
     p.add_argument('--epochs', type=int, default=None, help='epochs, if not the recipe\'s')
     p.add_argument('--only', choices=list(ROWS), default='choices', help='which rows: what the paper leaves open, or targets alone')
     p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
@@ -92,6 +93,31 @@ def spread(values):
     "Mean, and half the distance from the lowest to the highest where there are several"
     return f'{np.mean(values):.3f}' + (f' ± {np.ptp(values)/2:.3f}' if len(values)>1 else '')
 
+def as_row(row, each):
+    "A choice as a row of the table: plain scores, and mIoU of the refined predictions"
+    cells = [spread([p[k] for p,_ in each]) for k in ('miou','precision','recall')] + [spread([r['miou'] for _,r in each])]
+    return f'| {row} | ' + ' | '.join(cells) + ' |'
+
+def report(args, name, mining, base, share, found):
+    "The whole text"
+    data = mining.data
+    several = f'seeds {", ".join(map(str, args.seeds))} of the trainings (mean ± half the range), one mining'
+    seeds = several if len(args.seeds)>1 else 'one seed, so that a point or two is noise'
+    return f'''# {"The target of PSL" if args.only=="target" else "Choices of PSL"}: {name.removeprefix("target-")}
+
+{len(data.train_idxs)} training images, of whose pixels {share["unsure"]:.0%} are unsure, \
+and {len(data.valid_idxs)} validation images; {seeds}.
+The recipe `{mining.recipe.name}`: epochs {base.epochs}, w_psl {base.w_psl}, w_cls {base.w_cls}, v {base.v}, \
+psl_refine_iters {base.psl_refine_iters}, w_bg {base.w_bg}, warm_up {base.warm_up}. Each row changes what it says and nothing else.
+
+| choice | mIoU | precision | recall | mIoU + par |
+|---|---|---|---|---|
+''' + '\n'.join(as_row(*o) for o in found.items()) + f'''
+
+`{command_line('psl')}`
+{machine()}; {time.strftime('%Y-%m-%d')}.
+'''
+
 def main():
     args = parse()
     from ae_erasing.recipe import read_recipe
@@ -100,29 +126,16 @@ def main():
     from ae_erasing.segmentation.recipe import read_seg_recipe
     data = get_set(args)
     name = args.name or data.name
-    mining = erase_loop(data, args.runs/f'{name}-{args.seeds[0]}', read_recipe('creatures' if args.source=='creatures' else 'photos', seed=args.seeds[0]))
+    recipe = read_recipe('creatures' if args.source=='creatures' else 'photos', seed=args.seeds[0])
+    mining = erase_loop(data, args.runs/f'{name}-{args.seeds[0]}', recipe)
     share = write_masks(mining, progress=False)['share']
     if args.only=='choices': hard_masks(mining)
     found = train_rows(mining, args)
-    rows = [f'| {row} | ' + ' | '.join([spread([p[k] for p,_ in each]) for k in ('miou','precision','recall')] + [spread([r['miou'] for _,r in each])]) + ' |' for row,each in found.items()]
-    base = replace(read_seg_recipe(mining.recipe.name), epochs=args.epochs or read_seg_recipe(mining.recipe.name).epochs)
-    command = 'python benchmarks/psl.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
-    seeds = f'seeds {", ".join(map(str, args.seeds))} of the trainings (mean ± half the range), one mining' if len(args.seeds)>1 else 'one seed, so that a point or two is noise'
-    text = f'''# {"The target of PSL" if args.only=="target" else "Choices of PSL"}: {name.removeprefix("target-")}
-
-{len(data.train_idxs)} training images, of whose pixels {share["unsure"]:.0%} are unsure, and {len(data.valid_idxs)} validation images; {seeds}.
-The recipe `{mining.recipe.name}`: epochs {base.epochs}, w_psl {base.w_psl}, w_cls {base.w_cls}, v {base.v}, psl_refine_iters {base.psl_refine_iters}, w_bg {base.w_bg}, warm_up {base.warm_up}. Each row changes what it says and nothing else.
-
-| choice | mIoU | precision | recall | mIoU + par |
-|---|---|---|---|---|
-''' + '\n'.join(rows) + f'''
-
-`{command}`
-{machine()}; {time.strftime('%Y-%m-%d')}.
-'''
-    args.results.mkdir(parents=True, exist_ok=True)
-    (args.results/f'psl-{name}.md').write_text(text)
-    (args.results/f'psl-{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), recipe=vars(base), seeds=args.seeds, rows={k:[dict(plain=p, par=r) for p,r in v] for k,v in found.items()}), indent=1))
-    print(text)
+    base = read_seg_recipe(mining.recipe.name)
+    base = replace(base, epochs=args.epochs or base.epochs)
+    text = report(args, name, mining, base, share, found)
+    made = dict(command=command_line('psl'), machine=machine(), date=time.strftime('%Y-%m-%d'))
+    rows = {k:[dict(plain=p, par=r) for p,r in v] for k,v in found.items()}
+    save_result(args.results, f'psl-{name}', text, **made, recipe=vars(base), seeds=args.seeds, rows=rows)
 
 if __name__=='__main__': main()

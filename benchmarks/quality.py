@@ -1,5 +1,6 @@
 """How good are regions, masks and segmenters? The table of stages for any source, over several seeds: single map, oracle, erase steps,
-pseudo masks, then segmenters trained on masks of the single map, on those of the first step if its maps are refined, on those of all steps without and with PSL, PSL++, and on true masks.
+pseudo masks, then segmenters trained on masks of the single map, on those of the first step if its maps are refined, on those of all steps
+without and with PSL, PSL++, and on true masks.
 
     python benchmarks/quality.py creatures --seeds 0 1 2 --steps 4
     python benchmarks/quality.py path/to/VOCdevkit --seeds 0 1 2 --steps 4 --name stamps
@@ -41,30 +42,58 @@ def machine():
     gpu = f', {torch.cuda.get_device_name(0)}' if torch.cuda.is_available() else ''
     return f'{cpu_name()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, torch {torch.__version__}{gpu}'
 
+def command_line(script):
+    "How a benchmark was called; no paths of this machine"
+    return f'python benchmarks/{script}.py ' + shlex.join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:])
+
+def save_result(folder, name, text, **found):
+    "Write NAME.md and NAME.json, and print the text"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder/f'{name}.md').write_text(text, encoding='utf-8')
+    (folder/f'{name}.json').write_text(json.dumps(found, indent=1), encoding='utf-8')
+    print(text)
+
+def key_values(said):
+    "KEY=VALUE of the command line, as a dict"
+    return dict(o.split('=', 1) for o in said)
+
 def same_recall(card, sweep, refined):
     "Add the single map at the threshold where it finds as much as all steps together: is erasing more than a lower threshold?"
     regions = [s for s in card.stages if s.stage.startswith('regions')]
     if not regions: return
     curve = sweep.curve()
     j = int(np.nanargmin([abs(s.recall-regions[-1].score.recall) for s in curve.scores]))
-    card.add(f'{"refined" if refined else "single"} CAM, recall of {regions[-1].stage}', curve.scores[j], threshold=float(curve.thresholds[j]), chosen='oracle')
+    name = f'{"refined" if refined else "single"} CAM, recall of {regions[-1].stage}'
+    card.add(name, curve.scores[j], threshold=float(curve.thresholds[j]), chosen='oracle')
+
+def fresh_pixels(first, t, labels, step, part):
+    """Pixels that a step mined anew: on objects of which little was found before, on objects found in part, on background, and on
+    other objects. `first` has the step that found each pixel, for each label"""
+    new = np.zeros(4)
+    before = np.any([(f>0)&(f<step) for f in first], 0)
+    for k,f in zip(labels, first):
+        here,fresh = t==k+1,(f==step)&~before
+        found = (here&(f>0)&(f<step)).sum()>=part*here.sum()
+        hit = (fresh&here).sum()
+        new += [hit*(not found), hit*found, (fresh&(t==0)).sum(), (fresh&(t!=0)&(t!=255)&~here).sum()]
+    return new
 
 def added(mining, truth, part=.3):
-    "Of the pixels that each step mined anew: the shares on objects of which little was found before, on objects found in part, on background, and on other objects"
+    "The shares of `fresh_pixels` of each step"
     from ae_erasing.data.images import resize_mask
     new = np.zeros((len(mining.steps),4))
     for i in mining.mined:
         if (t := truth(i)) is None: continue
         first = [resize_mask(f, t.shape) for f in mining.regions.first(i, len(mining.steps))]
-        for s in range(1, len(mining.steps)+1):
-            before = np.any([(f>0)&(f<s) for f in first], 0)
-            for k,f in zip(mining.data.labels[i], first):
-                here,fresh = t==k+1,(f==s)&~before
-                found = (here&(f>0)&(f<s)).sum()>=part*here.sum()
-                new[s-1] += [(fresh&here).sum()*(not found), (fresh&here).sum()*found, (fresh&(t==0)).sum(), (fresh&(t!=0)&(t!=255)&~here).sum()]
+        for s in range(1, len(mining.steps)+1): new[s-1] += fresh_pixels(first, t, mining.data.labels[i], s, part)
     return (new/new.sum(1, keepdims=True).clip(1)).round(4).tolist()
 
-SEGMENTERS = dict(cam='masks of the single map, neither erased nor refined, PSL', step1='masks of step 1 alone, whose maps are refined, PSL', plain='masks of all steps, no PSL', psl='masks of all steps, PSL; round 2 is PSL++', supervised='true masks: the upper bound')
+SEGMENTERS = dict(
+    cam='masks of the single map, neither erased nor refined, PSL',
+    step1='masks of step 1 alone, whose maps are refined, PSL',
+    plain='masks of all steps, no PSL',
+    psl='masks of all steps, PSL; round 2 is PSL++',
+    supervised='true masks: the upper bound')
 
 def single_masks(mining, out):
     "Masks of the first step's maps as the classifier made them: the same thresholds, no erasing, no refining"
@@ -104,39 +133,57 @@ def add_refined_masks(mining, card, truth):
     for how in ('par', *(('crf',) if find_spec('pydensecrf') else ())):
         folder = mining.out/f'masks_{how}'
         write_masks(mining, folder, progress=False, refiner=how)
-        card.add(f'pseudo masks + {how}', scores(count_masks(mining.data, folder, mining.data.train_idxs, truth)), refined=True, crf=how=='crf')
+        found = scores(count_masks(mining.data, folder, mining.data.train_idxs, truth))
+        card.add(f'pseudo masks + {how}', found, refined=True, crf=how=='crf')
+
+def get_source(args, seed):
+    "The images, and the recipe to mine them by"
+    from ae_erasing.data.sources import get_data
+    from ae_erasing.recipe import read_recipe
+    drawn = args.source=='creatures'
+    data = get_data('creatures', n=args.images, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)
+    over = {'steps':args.steps} if args.steps else {}
+    return data,read_recipe(args.recipe or ('creatures' if drawn else 'photos'), seed=seed, **over, **key_values(args.set))
+
+def score_seed(mining, args, seed, truth):
+    "The score card of a run, with segmenters trained on its masks"
+    from ae_erasing.masks.score import cam_sweep, score_run
+    card = score_run(mining, truth)
+    same_recall(card, cam_sweep(mining, truth), mining.recipe.refine_iters>0)
+    add_refined_masks(mining, card, truth or mining.data.truth)
+    if args.no_segment: return card
+    from ae_erasing.segmentation.segmenter import add_segmenters
+    train_segmenters(mining, seed, key_values(args.seg_set))
+    return add_segmenters(mining, card, truth)
+
+def as_dict(s):
+    "A stage of the score card"
+    ious = [round(float(v), 4) for v in s.score.ious]
+    return dict(split=s.split, miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored,
+        threshold=s.threshold, chosen=s.chosen, ious=ious)
 
 def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"
-    from ae_erasing.data.sources import get_data
-    from ae_erasing.recipe import read_recipe
     from ae_erasing.core import erase_loop
-    from ae_erasing.masks.score import cam_sweep, score_run, truth_folder
+    from ae_erasing.masks.score import truth_folder
     from ae_erasing.masks.pseudo import write_masks
-    drawn = args.source=='creatures'
-    data = get_data('creatures', n=args.images, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)
-    over = dict(o.split('=', 1) for o in args.set)
-    recipe = read_recipe(args.recipe or ('creatures' if drawn else 'photos'), seed=seed, **({'steps':args.steps} if args.steps else {}), **over)
+    data,recipe = get_source(args, seed)
     out = args.runs/f'{args.name or data.name}-{seed}'
-    mining,done,asked = erase_loop(data, out, recipe),out/'quality.json',dict(recipe=vars(recipe), seg=args.seg_set, segment=not args.no_segment, truth=str(args.truth))
-    if done.exists() and (was := json.loads(done.read_text()))['asked']==json.loads(json.dumps(asked)): return data,recipe,was['stages'],was['steps']
+    mining,done = erase_loop(data, out, recipe),out/'quality.json'
+    asked = dict(recipe=vars(recipe), seg=args.seg_set, segment=not args.no_segment, truth=str(args.truth))
+    if done.exists() and (was := json.loads(done.read_text()))['asked']==json.loads(json.dumps(asked)):
+        return data,recipe,(seed, was['stages'], was['steps'])
     share = write_masks(mining, progress=False)['share']
     truth = truth_folder(args.truth, mining) if args.truth else None
-    card = score_run(mining, truth)
-    same_recall(card, cam_sweep(mining, truth), recipe.refine_iters>0)
-    add_refined_masks(mining, card, truth or data.truth)
-    if not args.no_segment:
-        from ae_erasing.segmentation.segmenter import add_segmenters
-        train_segmenters(mining, seed, dict(o.split('=', 1) for o in args.seg_set))
-        card = add_segmenters(mining, card, truth)
+    card = score_seed(mining, args, seed, truth)
     card.save(out)
     fig = mining.plot(n=8)
     fig.savefig(out/'steps.png', dpi=80)
-    stages = {s.stage:dict(split=s.split, miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored, threshold=s.threshold, chosen=s.chosen,
-        ious=[round(float(v), 4) for v in s.score.ious]) for s in card.stages}
-    steps = dict(seconds=[s['seconds'] for s in mining.steps], loss=[s['loss'] for s in mining.steps], confidence=[s['confidence'] for s in mining.steps], area=[s['area'] for s in mining.steps], share=share, added=added(mining, truth or mining.data.truth))
+    stages = {s.stage:as_dict(s) for s in card.stages}
+    steps = {k:[s[k] for s in mining.steps] for k in ('seconds','loss','confidence','area')}
+    steps |= dict(share=share, added=added(mining, truth or mining.data.truth))
     done.write_text(json.dumps(dict(asked=asked, stages=stages, steps=steps)))
-    return data,recipe,stages,steps
+    return data,recipe,(seed, stages, steps)
 
 def table(runs, split):
     "The stages of a split in rows: mean over the seeds, and half the distance from the lowest to the highest"
@@ -145,50 +192,77 @@ def table(runs, split):
         return f'{v.mean():.3f} ± {np.ptp(v)/2:.3f}'
     rows = ['| stage | threshold | mIoU | precision | recall | ignored |', '|---|---|---|---|---|---|']
     for s in (s for s in runs[0] if runs[0][s]['split']==split):
-        th = sorted({r[s]['threshold'] for r in runs if r[s]['threshold'] is not None})
-        rows.append(f'| {s} | {", ".join(f"{t:.2f}" for t in th)} ({runs[0][s]["chosen"]}) | '.replace('|  (None) |', '| – |') + ' | '.join(cell(s, k) for k in ('miou','precision','recall','ignored')) + ' |')
+        ths = ', '.join(f'{t:.2f}' for t in sorted({r[s]['threshold'] for r in runs if r[s]['threshold'] is not None}))
+        start = f'| {s} | {ths} ({runs[0][s]["chosen"]}) | '.replace('|  (None) |', '| – |')
+        rows.append(start + ' | '.join(cell(s, k) for k in ('miou','precision','recall','ignored')) + ' |')
     return '\n'.join(rows)
+
+SHOWN = 'size','pred_size','epochs','w_psl','w_cls','v','psl_refine_iters','warm_up','min_confidence','flip'
+
+def about_segmenters(data, recipe, seg, done):
+    "What is said of the segmenters, and their table"
+    how = ', '.join(f'{k} {v}' for k,v in vars(seg).items() if k in SHOWN)
+    masks = '; '.join(f'*{k}*, {v}' for k,v in SEGMENTERS.items() if k!='step1' or recipe.refine_iters)
+    return f'''
+The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({how}), \
+which predicted {len(data.valid_idxs)} validation images without a label.
+What each learnt from: {masks}. *+ par* are the same predictions with borders refined along colours.
+
+{table([s for _,s,_ in done], 'valid')}
+'''
+
+def steps_table(done):
+    "Loss, confidence and area of each step, by seed"
+    def cell(d, t): return f'{d["loss"][t]:.3f}, {d["confidence"][t]:.2f}, {d["area"][t]:.1%}'
+    head = ['| step | ' + ' | '.join(f'seed {s}: loss, confidence, area' for s,_,_ in done) + ' |', '|---' + '|---'*len(done) + '|']
+    rows = [f'| {t+1} | ' + ' | '.join(cell(d, t) for _,_,d in done) + ' |' for t in range(len(done[0][2]['loss']))]
+    return '\n'.join(head+rows)
+
+def added_table(done):
+    "Where the pixels lay that each step mined anew"
+    head = ['| step | object hardly found | object found in part | background | other object |', '|---|---|---|---|---|']
+    mean = np.mean([d['added'] for _,_,d in done], 0)
+    return '\n'.join(head+[f'| {t} | ' + ' | '.join(f'{v:.0%}' for v in row) + ' |' for t,row in enumerate(mean, 1)])
+
+def report(args, name, data, recipe, done, segmenters):
+    "The whole text"
+    refined = ' Regions and pseudo masks were cut from refined maps (`cam.refine`).' if recipe.refine_iters else ''
+    seconds = sum(sum(d['seconds']) for _,_,d in done)/len(done)
+    return f'''# Quality of regions, masks and segmenters: {name}
+
+{len(data.train_idxs)} training images, {len(data.vocab)} classes, recipe `{recipe.name}`, \
+seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
+mIoU over the classes that occur, background among them; precision and recall are means over the object classes.
+Image labels were used, as they are in training; no saliency, no CRF.{refined} \
+*Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
+
+{table([s for _,s,_ in done], 'train')}
+{segmenters}
+{steps_table(done)}
+
+Of the pixels that each step mined anew, these shares lay on an object of which less than 30 % had been found, \
+on one of which more had been found, on background, and on an object of another class (means over the seeds):
+
+{added_table(done)}
+
+`{command_line('quality')}`
+{machine()}; {time.strftime('%Y-%m-%d')}; {seconds:.0f} s a seed.
+'''
 
 def main():
     args = parse()
     done = []
     for seed in args.seeds:
         print(f'-- seed {seed}', flush=True)
-        data,recipe,stages,steps = run_seed(args, seed)
-        done.append((seed, stages, steps))
+        data,recipe,found = run_seed(args, seed)
+        done.append(found)
     name = args.name or data.name
     from ae_erasing.segmentation.recipe import read_seg_recipe
-    seg = read_seg_recipe(recipe.name, **dict(o.split('=', 1) for o in args.seg_set))
-    command = 'python benchmarks/quality.py ' + shlex.join(a if not Path(a).is_absolute() else Path(a).name for a in sys.argv[1:])
-    segmenters = '' if args.no_segment else f'''
-The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({", ".join(f"{k} {v}" for k,v in vars(seg).items() if k in ("size","pred_size","epochs","w_psl","w_cls","v","psl_refine_iters","warm_up","min_confidence","flip"))}), which predicted {len(data.valid_idxs)} validation images without a label.
-What each learnt from: {"; ".join(f"*{k}*, {v}" for k,v in SEGMENTERS.items() if k!="step1" or recipe.refine_iters)}. *+ par* are the same predictions with borders refined along colours.
-
-{table([s for _,s,_ in done], 'valid')}
-'''
-    text = f'''# Quality of regions, masks and segmenters: {name}
-
-{len(data.train_idxs)} training images, {len(data.vocab)} classes, recipe `{recipe.name}`, seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
-mIoU over the classes that occur, background among them; precision and recall are means over the object classes.
-Image labels were used, as they are in training; no saliency, no CRF.{" Regions and pseudo masks were cut from refined maps (`cam.refine`)." if recipe.refine_iters else ""} *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
-
-{table([s for _,s,_ in done], 'train')}
-{segmenters}
-| step | ''' + ' | '.join(f'seed {s}: loss, confidence, area' for s,_,_ in done) + ' |\n|---' + '|---'*len(done) + '|\n' + '\n'.join(
-        f'| {t+1} | ' + ' | '.join(f'{d["loss"][t]:.3f}, {d["confidence"][t]:.2f}, {d["area"][t]:.1%}' for _,_,d in done) + ' |' for t in range(len(done[0][2]['loss']))) + '''
-
-Of the pixels that each step mined anew, these shares lay on an object of which less than 30 % had been found, on one of which more had been found, on background, and on an object of another class (means over the seeds):
-
-| step | object hardly found | object found in part | background | other object |
-|---|---|---|---|---|
-''' + '\n'.join(f'| {t} | ' + ' | '.join(f'{v:.0%}' for v in row) + ' |' for t,row in enumerate(np.mean([d['added'] for _,_,d in done], 0), 1)) + f'''
-
-`{command}`
-{machine()}; {time.strftime('%Y-%m-%d')}; {sum(sum(d['seconds']) for _,_,d in done)/len(done):.0f} s a seed.
-'''
-    args.results.mkdir(parents=True, exist_ok=True)
-    (args.results/f'quality-{name}.md').write_text(text)
-    (args.results/f'quality-{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), recipe=vars(recipe), segment=None if args.no_segment else vars(seg), runs=[dict(seed=s, stages=st, steps=d) for s,st,d in done]), indent=1))
-    print(text)
+    seg = read_seg_recipe(recipe.name, **key_values(args.seg_set))
+    text = report(args, name, data, recipe, done, '' if args.no_segment else about_segmenters(data, recipe, seg, done))
+    made = dict(command=command_line('quality'), machine=machine(), date=time.strftime('%Y-%m-%d'))
+    runs = [dict(seed=s, stages=st, steps=d) for s,st,d in done]
+    segment = None if args.no_segment else vars(seg)
+    save_result(args.results, f'quality-{name}', text, **made, recipe=vars(recipe), segment=segment, runs=runs)
 
 if __name__=='__main__': main()

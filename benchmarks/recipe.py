@@ -2,17 +2,18 @@
 
     python benchmarks/recipe.py --recipe voc2012
 
-Two things take turns in one process, for the classifier and for the segmenter: an epoch as the package trains it, with its loaders on the cache of
-JPEGs of VOC's size, callbacks, loss and metrics; and a bare loop over one ready batch, with the same model, precision, loss and optimizer. On a GPU
-both compute in 16 bits. Then `reproduce.plan` says what 10,582 training images and 1,449 validation images take on this device.
+Two things take turns in one process, for the classifier and for the segmenter: an epoch as the package trains it, with its loaders on the
+cache of JPEGs of VOC's size, callbacks, loss and metrics; and a bare loop over one ready batch, with the same model, precision, loss and
+optimizer. On a GPU both compute in 16 bits. Then `reproduce.plan` says what 10,582 training images and 1,449 validation images take on this
+device.
 Writes benchmarks/results/recipe-NAME-DEVICE.md and .json.
 """
 import argparse, tempfile
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 import numpy as np, torch
 from fastai.vision.all import OptimWrapper
-from ae_erasing.data.labels import ImageLabels
 from ae_erasing.data.cache import cache_images
 from ae_erasing.cam.learner import cam_learner
 from ae_erasing.mining.erasing import Erasing
@@ -23,8 +24,8 @@ from ae_erasing.segmentation.learner import psl_learner
 from ae_erasing.segmentation.loaders import mask_dls
 from ae_erasing.segmentation.recipe import read_seg_recipe
 from ae_erasing.plan import plan
-from loading import CLASSES, jpegs
-from turns import add_common, add_where, md_table, ratio, take_turns, verdict, write_result
+from loading import CLASSES, as_set, jpegs
+from turns import add_common, add_where, computed, md_table, ratio, take_turns, verdict, write_result
 
 TARGET = .8
 
@@ -55,7 +56,9 @@ def bare(learn):
             with torch.autocast('cuda', half) if gpu else nullcontext(): out = model(x)
             out = tuple(o.float() for o in out) if isinstance(out, tuple) else out.float()
             scaler.scale(loss(out, y)).backward()
-            scaler.step(opt); scaler.update(); opt.zero_grad()
+            scaler.step(opt)
+            scaler.update()
+            opt.zero_grad()
         if hasattr(loss, 'set_images'): loss.set_images(None)
     return go
 
@@ -72,37 +75,34 @@ def learners(args, tmp):
     "The two learners of a recipe, as the package makes them"
     over = {k:v for k,v in dict(bs=args.bs, size=args.size).items() if v}
     r,s = read_recipe(args.recipe, **over),read_seg_recipe(args.recipe, **over)
-    paths = jpegs(max(r.bs, s.bs)*args.batches, tmp)
-    data = ImageLabels('bench', tuple(paths), tuple(p.stem for p in paths), tuple((i%CLASSES,) for i in range(len(paths))), tuple(f'class{k:02}' for k in range(CLASSES)), (True,)*len(paths))
-    data = cache_images(data, tmp/'cache')
+    data = cache_images(as_set(jpegs(max(r.bs, s.bs)*args.batches, tmp)), tmp/'cache')
     sgd = lambda ps, **k: OptimWrapper(ps, torch.optim.SGD, **k)
-    cam = cam_learner(data.dls(size=r.size, bs=r.bs, min_scale=r.min_scale, device=args.device, crop=r.crop), r.arch, pretrained=False, loss_func=r.loss, output_stride=r.output_stride, opt_func=sgd, cbs=[Erasing((.5,.5,.5))])
+    dls = data.dls(size=r.size, bs=r.bs, min_scale=r.min_scale, device=args.device, crop=r.crop)
+    cam = cam_learner(dls, r.arch, pretrained=False, loss_func=r.loss, output_stride=r.output_stride, opt_func=sgd,
+        cbs=[Erasing((.5,.5,.5))])
     loss = loss_of(s)
     dls = mask_dls(data, Blobs(), None, s.size, s.bs, s.min_scale, device=args.device, crop=s.crop)
-    seg = psl_learner(dls, s.arch, pretrained=False, loss_func=loss, output_stride=s.output_stride, width=s.width, opt_func=sgd, warm_up=s.warm_up)
+    seg = psl_learner(dls, s.arch, pretrained=False, loss_func=loss, output_stride=s.output_stride, width=s.width, opt_func=sgd,
+        warm_up=s.warm_up)
     for l in (cam,seg): l.dls.loaders = [l.dls.train, []]
     return r,s,dict(classifier=cam, segmenter=seg)
 
-def main():
-    args = parse()
-    torch.set_num_threads(args.threads)
-    if args.quick: args.recipe,args.bs,args.size,args.batches,args.rounds = 'creatures',2,64,2,2
-    gpu,found = args.device!='cpu',{}
-    with tempfile.TemporaryDirectory() as tmp:
-        r,s,made = learners(args, Path(tmp))
-        for what,learn in made.items():
-            todo = dict(bare=bare(learn), package=lambda l=half_precision(learn): epoch(l))
-            secs = take_turns(todo, args.rounds, torch.cuda.synchronize if gpu else None)
-            n = len(learn.dls.train)*learn.dls.train.bs
-            found[what] = dict(seconds=secs, images=n, share=ratio(secs, 'bare', 'package'))
-    p = plan(r, s, 10582, 1449, device=args.device)
-    where = p.device.replace(' ', '-') if gpu else 'cpu'
-    args.name = args.name or ('recipe' if args.quick else f'recipe-{args.recipe}-{where}')
-    rows = [[what, f'{d["images"]/np.median(d["seconds"]["package"]):.1f}', f'{d["images"]/np.median(d["seconds"]["bare"]):.1f}'] for what,d in found.items()]
-    aims = [[f'{what}, of the bare loop', f'{d["share"]:.3f}', verdict(d['share'], TARGET)] for what,d in found.items()]
-    text = f'''# The recipe {args.recipe} beside its bare training loop
+def timed(learn, args):
+    "Seconds of the package's epochs and of the bare loop, and the share of the bare loop's speed"
+    todo = dict(bare=bare(learn), package=partial(epoch, half_precision(learn)))
+    secs = take_turns(todo, args.rounds, torch.cuda.synchronize if args.device!='cpu' else None)
+    return dict(seconds=secs, images=len(learn.dls.train)*learn.dls.train.bs, share=ratio(secs, 'bare', 'package'))
 
-`{r.arch}` on batches of {r.bs} at {r.size} px and `{s.arch}` on {s.bs} at {s.size} px, {"16 bits on " + p.device if gpu else f"fp32 on a CPU, {args.threads} thread" + "s"*(args.threads>1)}; JPEGs of 500x375 from the cache.
+def per_second(d, way): return f'{d["images"]/np.median(d["seconds"][way]):.1f}'
+
+def report(args, r, s, p, found):
+    "The text, from the recipes, the plan and what was found"
+    rows = [[what, per_second(d, 'package'), per_second(d, 'bare')] for what,d in found.items()]
+    aims = [[f'{what}, of the bare loop', f'{d["share"]:.3f}', verdict(d['share'], TARGET)] for what,d in found.items()]
+    return f'''# The recipe {args.recipe} beside its bare training loop
+
+`{r.arch}` on batches of {r.bs} at {r.size} px and `{s.arch}` on {s.bs} at {s.size} px, \
+{computed(args, "16 bits on " + p.device)}; JPEGs of 500x375 from the cache.
 
 {md_table(['', 'images/s, package', 'images/s, bare loop'], rows)}
 
@@ -114,6 +114,18 @@ What VOC 2012 would take here, by `ae-erasing reproduce {args.recipe} --plan-onl
 {p}
 ```
 ''' + ''.join(f'\n{o}' for o in p.problems)
-    write_result(args, 'recipe', text, device=args.device, recipe=args.recipe, target=TARGET, found=found, plan=dict(stages=p.stages, hours=p.hours))
+
+def main():
+    args = parse()
+    torch.set_num_threads(args.threads)
+    if args.quick: vars(args).update(recipe='creatures', bs=2, size=64, batches=2, rounds=2)
+    with tempfile.TemporaryDirectory() as tmp:
+        r,s,made = learners(args, Path(tmp))
+        found = {what:timed(learn, args) for what,learn in made.items()}
+    p = plan(r, s, 10582, 1449, device=args.device)
+    where = p.device.replace(' ', '-') if args.device!='cpu' else 'cpu'
+    args.name = args.name or ('recipe' if args.quick else f'recipe-{args.recipe}-{where}')
+    write_result(args, 'recipe', report(args, r, s, p, found), device=args.device, recipe=args.recipe, target=TARGET, found=found,
+        plan=dict(stages=p.stages, hours=p.hours))
 
 if __name__=='__main__': main()

@@ -2,9 +2,10 @@
 
     python benchmarks/scale.py
 
-No classifier is trained and none looks: its maps are blobs of chance. All else is the package's own work, on files that are really there: a table of
-images is read and checked, loaders are made, `core.mine_step` keeps maps and regions, `run.step_summary`, `write_masks` and `score_run` read them all.
-Each run is a process of its own; memory is what it holds, and the peak of what it held, imports included. Time is the processor's.
+No classifier is trained and none looks: its maps are blobs of chance. All else is the package's own work, on files that are really there:
+a table of images is read and checked, loaders are made, `core.mine_step` keeps maps and regions, `run.step_summary`, `write_masks` and
+`score_run` read them all. Each run is a process of its own; memory is what it holds, and the peak of what it held, imports included. Time
+is the processor's.
 Writes benchmarks/results/scale.md and .json.
 """
 import argparse, io, json, subprocess, sys, tempfile, time
@@ -15,10 +16,12 @@ from pathlib import Path
 from turns import add_common, md_table, verdict, write_result
 
 CLASSES = 20
-SIZES,SIDE,VOC = [1000,10_000,100_000],(32,32),dict(n=10_582, size=(500,375), mine_size=416, steps=3)
+SIZES,SIDE = [1000,10_000,100_000],(32,32)
+VOC = dict(n=10_582, size=(500,375), mine_size=416, steps=3)
 TARGETS = dict(gb=.25, flat=1.1)
 SHARES = .64,.26,.08,.02 # Images with one, two, three and four labels, about as in VOC
-STAGES = dict(imports='imports', table='table read and checked', loaders='loaders, first batch', mining='mining', summary='summaries', masks='masks', scores='scores')
+STAGES = dict(imports='imports', table='table read and checked', loaders='loaders, first batch', mining='mining',
+    summary='summaries', masks='masks', scores='scores')
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,7 +75,8 @@ def truths(size, n=8):
     "Functions of an image's file: one of a few true masks"
     import numpy as np
     rng = np.random.default_rng(1)
-    masks = [np.kron(rng.integers(0, CLASSES+1, (4,4)), np.ones((size[1]//4+1, size[0]//4+1)))[:size[1],:size[0]].astype(np.uint8) for _ in range(n)]
+    tile = np.ones((size[1]//4+1, size[0]//4+1))
+    masks = [np.kron(rng.integers(0, CLASSES+1, (4,4)), tile)[:size[1],:size[0]].astype(np.uint8) for _ in range(n)]
     return lambda item: masks[int(item.stem[1:])%n]
 
 class Run:
@@ -80,7 +84,8 @@ class Run:
     def __init__(self, n, size, mine_size, steps, tmp):
         from ae_erasing import core
         from ae_erasing.recipe import read_recipe
-        self.n,self.size,self.steps,self.out,self.core = n,size,steps,tmp/'run',core
+        self.n,self.size,self.steps = n,size,steps
+        self.out,self.core = tmp/'run',core
         self.csv = write_images(tmp, n, size)
         self.recipe = read_recipe('voc2012', mine_size=mine_size, steps=steps)
         self.maps = random_maps(self.recipe, size)
@@ -96,10 +101,12 @@ class Run:
         from torch import nn
         from ae_erasing.mining import batches
         batch = count()
-        model = dict(load_cam_model=lambda *a: (nn.Identity(), dict(stats=None)), class_maps=lambda model, x, *a: (x, x.mean((2,3))))
+        def load(*args): return nn.Identity(),dict(stats=None)
+        def maps(model, x, *args): return x,x.mean((2,3))
         def ready(data, ids, *args, **kwargs): return self.maps[next(batch)%len(self.maps)][:len(ids)]
-        with patch.multiple(batches, **model), patch.object(self.core, 'to_batch', ready):
-            for t in range(1, self.steps+1): self.core.mine_step(self.data, self.recipe, self.regions, t, (.5,.5,.5), 'cpu', progress=False)
+        with patch.multiple(batches, load_cam_model=load, class_maps=maps), patch.object(self.core, 'to_batch', ready):
+            for t in range(1, self.steps+1):
+                self.core.mine_step(self.data, self.recipe, self.regions, t, (.5,.5,.5), 'cpu', progress=False)
     def summary(self):
         from ae_erasing.basics import write_json
         from ae_erasing.mining.run import MiningRun
@@ -115,13 +122,15 @@ class Run:
     def scores(self):
         from unittest.mock import patch
         from ae_erasing.masks import score
-        with patch.object(score, '_check_truth', lambda *a: None): score.score_run(self.mined) # It would rightly say that such truth is odd
+        # The check would rightly say that such truth is odd
+        with patch.object(score, '_check_truth', lambda *a: None): score.score_run(self.mined)
     def disk(self):
         "Bytes of what was kept by kind, in files and in whole blocks"
         found = {}
         for kind,where in dict(regions='step_*/regions', maps='step_*/maps', masks='masks').items():
             stats = [p.stat() for p in self.out.glob(f'{where}/*.png')]
-            found[kind] = dict(files=len(stats), bytes=sum(s.st_size for s in stats), blocks=sum(getattr(s, 'st_blocks', 0) for s in stats)*512)
+            blocks = sum(getattr(s, 'st_blocks', 0) for s in stats)*512
+            found[kind] = dict(files=len(stats), bytes=sum(s.st_size for s in stats), blocks=blocks)
         return found
 
 def worker(job):
@@ -139,33 +148,49 @@ def in_process(**job):
     "`worker` in a process of its own"
     res = subprocess.run([sys.executable, __file__, '--worker', json.dumps(job)], stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(res.stdout.splitlines()[-1])
-    print(f'{job["n"]:,} images: {found["stages"]["scores"]["peak"]:.0f} MB, {sum(s["seconds"] for s in found["stages"].values()):.0f} s', flush=True)
+    secs = sum(s['seconds'] for s in found['stages'].values())
+    print(f'{job["n"]:,} images: {found["stages"]["scores"]["peak"]:.0f} MB, {secs:.0f} s', flush=True)
     return found
 
-def memory_table(runs): return md_table(['MB after (peak so far)', *(f'{r["n"]:,} images' for r in runs)], [[words, *(f'{r["stages"][s]["now"]:.0f} ({r["stages"][s]["peak"]:.0f})' for r in runs)] for s,words in STAGES.items()])
+def stage_table(head, runs, cell, stages):
+    "Stages in rows, runs in columns; `cell` makes the words from a run and what it found of a stage"
+    rows = [[STAGES[s], *(cell(r, r['stages'][s]) for r in runs)] for s in stages]
+    return md_table([head, *(f'{r["n"]:,} images' for r in runs)], rows)
 
-def time_table(runs): return md_table(['ms an image', *(f'{r["n"]:,} images' for r in runs)], [[words, *(f'{r["stages"][s]["seconds"]/r["n"]*1000:.2f}' for r in runs)] for s,words in STAGES.items() if s!='imports'])
+def memory_table(runs):
+    return stage_table('MB after (peak so far)', runs, lambda r, s: f'{s["now"]:.0f} ({s["peak"]:.0f})', STAGES)
 
-def disk_table(run): return md_table(['', 'files', 'GB', 'GB in whole blocks', 'bytes a file'], [[k, f'{d["files"]:,}', f'{d["bytes"]/1e9:.3f}', f'{d["blocks"]/1e9:.3f}', f'{d["bytes"]/d["files"]:.0f}'] for k,d in run['disk'].items()])
+def time_table(runs):
+    return stage_table('ms an image', runs, lambda r, s: f'{s["seconds"]/r["n"]*1000:.2f}', list(STAGES)[1:])
 
-def main():
-    args = parse()
-    if args.worker: return worker(json.loads(args.worker))
-    sizes,voc = (args.sizes,VOC) if not args.quick else ([20],dict(VOC, n=20, size=(100,75), mine_size=64))
-    jobs = [*(dict(n=n, size=SIDE, mine_size=SIDE[0], steps=1) for n in sizes), voc]
-    with ThreadPoolExecutor(args.jobs) as ex: *runs,voc = ex.map(lambda job: in_process(**job, tmp=args.tmp), jobs)
-    held,peak = ([r['stages']['scores'][k] for r in runs] for k in ('now','peak'))
-    growth,gb = dict(now=held[-1]/held[0], peak=peak[-1]/peak[0]),voc['disk']['regions']['bytes']/1e9
-    kb = {k:(v[-1]-v[0])*1024/max(1, sizes[-1]-sizes[0]) for k,v in dict(now=held, peak=peak).items()}
-    of = f'of {sizes[-1]:,} images, times that of {sizes[0]:,}'
-    aims = md_table(['target', 'seen', ''], [
-        [f'regions of {voc["n"]:,} images of {voc["size"][0]}x{voc["size"][1]} pixels in {voc["steps"]} steps, GB', f'{gb:.3f}', verdict(gb, TARGETS['gb'], least=False)],
+def disk_table(run):
+    def cells(d): return [f'{d["files"]:,}', f'{d["bytes"]/1e9:.3f}', f'{d["blocks"]/1e9:.3f}', f'{d["bytes"]/d["files"]:.0f}']
+    return md_table(['', 'files', 'GB', 'GB in whole blocks', 'bytes a file'], [[k, *cells(d)] for k,d in run['disk'].items()])
+
+def growth_of(runs):
+    "How many times as much the last run holds and held as the first; and KB for each image more"
+    first,last = runs[0],runs[-1]
+    ends = {k:[r['stages']['scores'][k] for r in (first, last)] for k in ('now','peak')}
+    growth = {k:b/a for k,(a,b) in ends.items()}
+    return growth,{k:(b-a)*1024/max(1, last['n']-first['n']) for k,(a,b) in ends.items()}
+
+def size_of(d): return f'{d["n"]:,} images of {d["size"][0]}x{d["size"][1]} pixels'
+
+def aims_table(runs, voc, gb, growth):
+    "Targets, and what was seen"
+    of = f'of {runs[-1]["n"]:,} images, times that of {runs[0]["n"]:,}'
+    return md_table(['target', 'seen', ''], [
+        [f'regions of {size_of(voc)} in {voc["steps"]} steps, GB', f'{gb:.3f}', verdict(gb, TARGETS['gb'], least=False)],
         [f'memory held at the end {of}', f'{growth["now"]:.2f}', verdict(growth['now'], TARGETS['flat'], least=False)],
         [f'peak memory {of}', f'{growth["peak"]:.2f}', verdict(growth['peak'], TARGETS['flat'], least=False)]])
-    text = f'''# Memory and disk by number of images
+
+def report(runs, voc, aims, kb):
+    "The whole text"
+    shares = ', '.join(f'{s:.0%} of images with {k}' for k,s in enumerate(SHARES, 1))
+    return f'''# Memory and disk by number of images
 
 No classifier: maps are blobs of chance. The rest is the package's own way from a table of images to scores, on real files.
-{CLASSES} classes, {", ".join(f"{s:.0%} of images with {k}" for k,s in enumerate(SHARES, 1))} labels. Each run in a process of its own, one thread.
+{CLASSES} classes, {shares} labels. Each run in a process of its own, one thread.
 
 {aims}
 
@@ -185,10 +210,22 @@ Of the processor, by image; it should not depend on the number of images either.
 
 ## Disk: VOC's size
 
-{voc["n"]:,} images of {voc["size"][0]}x{voc["size"][1]} pixels, {voc["steps"]} steps, peak memory {voc["stages"]["scores"]["peak"]:.0f} MB. The maps are kept to cut regions again; *whole blocks* is what the file system here takes.
+{size_of(voc)}, {voc["steps"]} steps, peak memory {voc["stages"]["scores"]["peak"]:.0f} MB. \
+The maps are kept to cut regions again; *whole blocks* is what the file system here takes.
 
 {disk_table(voc)}
 '''
+
+def main():
+    args = parse()
+    if args.worker: return worker(json.loads(args.worker))
+    sizes,voc = (args.sizes,VOC) if not args.quick else ([20],dict(VOC, n=20, size=(100,75), mine_size=64))
+    jobs = [*(dict(n=n, size=SIDE, mine_size=SIDE[0], steps=1) for n in sizes), voc]
+    def one(job): return in_process(**job, tmp=args.tmp)
+    with ThreadPoolExecutor(args.jobs) as ex: *runs,voc = ex.map(one, jobs)
+    growth,kb = growth_of(runs)
+    gb = voc['disk']['regions']['bytes']/1e9
+    text = report(runs, voc, aims_table(runs, voc, gb, growth), kb)
     write_result(args, 'scale', text, targets=TARGETS, growth=growth, kb=kb, gb=gb, runs=runs, voc=voc)
 
 if __name__=='__main__': main()

@@ -9,6 +9,7 @@ with the package's own counting, so that what differs is the reading and the num
 Writes benchmarks/results/scoring.md and .json.
 """
 import argparse, tempfile
+from functools import partial
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
@@ -19,8 +20,9 @@ from turns import add_common, md_table, take_turns, verdict, write_result
 
 CLASSES,SIZE,AT = 21,(500,375),.5
 TARGETS = dict(torchmetrics=5, sweep=3)
-WORDS = dict(ours='**`ConfusionMatrix`**', torchmetrics='torchmetrics `MulticlassJaccardIndex`', torchmetrics_fast='the same, `validate_args=False`', sklearn='scikit-learn `confusion_matrix`',
-    single='**one threshold**', sweep='**`Sweep`, {} thresholds**', files='a file a threshold, {} thresholds')
+WORDS = dict(ours='**`ConfusionMatrix`**', torchmetrics='torchmetrics `MulticlassJaccardIndex`',
+    torchmetrics_fast='the same, `validate_args=False`', sklearn='scikit-learn `confusion_matrix`', single='**one threshold**',
+    sweep='**`Sweep`, {} thresholds**', files='a file a threshold, {} thresholds')
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,8 +54,10 @@ class Tools:
     def __init__(self, args):
         from torchmetrics.classification import MulticlassJaccardIndex
         metric = lambda **kw: MulticlassJaccardIndex(CLASSES, average=None, ignore_index=255, **kw)
-        self.cm,self.sk,self.single,self.sweep = ConfusionMatrix(CLASSES),np.zeros((CLASSES,)*2, np.int64),ConfusionMatrix(CLASSES),Sweep(CLASSES, args.thresholds)
-        self.tm,self.tm_fast,self.part,self.files = metric(),metric(validate_args=False),None,None
+        self.cm,self.single,self.sweep = ConfusionMatrix(CLASSES),ConfusionMatrix(CLASSES),Sweep(CLASSES, args.thresholds)
+        self.sk = np.zeros((CLASSES,)*2, np.int64)
+        self.tm,self.tm_fast = metric(),metric(validate_args=False)
+        self.part,self.files = None,None
     def score(self, masks):
         "Name -> what scores a portion of (truth, winner, score, prediction)"
         from sklearn.metrics import confusion_matrix
@@ -67,7 +71,8 @@ class Tools:
             for t,w,s,_ in masks: self.single.add(t, cut(w, s, AT))
         def sweep():
             for t,w,s,_ in masks: self.sweep.add(t, w, s)
-        return dict(ours=ours, torchmetrics=lambda: torchmetrics(self.tm), torchmetrics_fast=lambda: torchmetrics(self.tm_fast), sklearn=sklearn, single=single, sweep=sweep)
+        return dict(ours=ours, torchmetrics=partial(torchmetrics, self.tm), torchmetrics_fast=partial(torchmetrics, self.tm_fast),
+            sklearn=sklearn, single=single, sweep=sweep)
     def by_file(self, masks, thresholds, tmp):
         "The way of peers on one portion, from files, and the same by `Sweep`: name -> what to time"
         for i,(t,w,s,_) in enumerate(masks):
@@ -107,47 +112,50 @@ def check_files(tools):
     "A file a threshold and one pass give the same at every threshold"
     assert all((tools.part.matrix(j).matrix==cm.matrix).all() for j,cm in enumerate(tools.files))
 
+def portions(args):
+    "The masks, in portions: true mask, winner, score, prediction"
+    for o in range(0, args.masks, args.portion):
+        made = (sample(i, args.size) for i in range(o, min(o+args.portion, args.masks)))
+        yield [(t,w,s,cut(w, s, AT)) for t,w,s in made]
+
+def add_turn(secs, todo):
+    "One turn of each, added to the seconds that there are"
+    for k,s in take_turns(todo, 1, warm=0).items(): secs.setdefault(k, []).extend(s)
+
 def run(args):
-    "Seconds of each tool on each portion, those from files, and the score they all give"
+    "The tools with all they counted, seconds of each on each portion, and those from files"
     tools,secs,from_files = Tools(args),{},{}
-    thresholds = tools.sweep.thresholds
-    for n,o in enumerate(range(0, args.masks, args.portion)):
-        masks = [(t,w,s,cut(w, s, AT)) for t,w,s in (sample(i, args.size) for i in range(o, min(o+args.portion, args.masks)))]
+    for n,masks in enumerate(portions(args)):
         if n==0: take_turns(Tools(args).score(masks[:1]), 1) # To warm up
         todo = tools.score(masks)
         names = list(todo)[n%len(todo):]+list(todo)[:n%len(todo)]
-        for k,s in take_turns({k:todo[k] for k in names}, 1, warm=0).items(): secs.setdefault(k, []).extend(s)
+        add_turn(secs, {k:todo[k] for k in names})
         if n<args.files:
-            with tempfile.TemporaryDirectory() as tmp:
-                for k,s in take_turns(tools.by_file(masks, thresholds, Path(tmp)), 1, warm=0).items(): from_files.setdefault(k, []).extend(s)
+            with tempfile.TemporaryDirectory() as tmp: add_turn(from_files, tools.by_file(masks, tools.sweep.thresholds, Path(tmp)))
             check_files(tools)
-    secs['curve'] = take_turns(dict(curve=tools.sweep.curve), 3)['curve']
-    return secs,from_files,check(tools, thresholds),min(args.files*args.portion, args.masks)
+    return tools,secs,from_files
 
 def rows(secs, words, n, ref):
     "Tools in rows: seconds for all, milliseconds a mask, how many times those of the reference (the median over portions)"
     times = {k:float(np.median(np.array(s)/np.array(secs[ref]))) for k,s in secs.items()}
-    return times,md_table(['', f'{n:,} masks, s', 'ms a mask', 'times the first row'], [[words[k], f'{sum(s):.1f}', f'{sum(s)/n*1000:.2f}', f'{times[k]:.2f}'] for k,s in secs.items()])
+    cells = [[words[k], f'{sum(s):.1f}', f'{sum(s)/n*1000:.2f}', f'{times[k]:.2f}'] for k,s in secs.items()]
+    return times,md_table(['', f'{n:,} masks, s', 'ms a mask', 'times the first row'], cells)
 
-def main():
-    args = parse()
-    args.size = SIZE
-    if args.quick: args.masks,args.portion,args.files,args.thresholds,args.size = 6,3,1,10,(100,75)
-    torch.set_num_threads(1)
-    secs,from_files,score,n_files = run(args)
-    words,curve = {k:w.format(args.thresholds) for k,w in WORDS.items()},float(np.median(secs.pop('curve')))
-    times,plain = rows({k:secs[k] for k in ('ours','torchmetrics','torchmetrics_fast','sklearn')}, words, args.masks, 'ours')
-    sweeps,swept = rows({k:secs[k] for k in ('single','sweep')}, words, args.masks, 'single')
-    by_file,filed = rows(from_files, words, n_files, 'single')
-    # The scores at all thresholds are made once, however many masks there are
-    whole = sweeps['sweep']*(1+curve/sum(secs['sweep']))
-    aims = md_table(['target', 'seen', ''], [
-        ['times as fast as torchmetrics', f'{times["torchmetrics"]:.1f}', verdict(times['torchmetrics'], TARGETS['torchmetrics'])],
-        ['times as fast as torchmetrics without its checks', f'{times["torchmetrics_fast"]:.1f}', verdict(times['torchmetrics_fast'], TARGETS['torchmetrics'])],
+def aims_table(args, times, whole):
+    "Targets, and what was seen"
+    tm,fast = times['torchmetrics'],times['torchmetrics_fast']
+    return md_table(['target', 'seen', ''], [
+        ['times as fast as torchmetrics', f'{tm:.1f}', verdict(tm, TARGETS['torchmetrics'])],
+        ['times as fast as torchmetrics without its checks', f'{fast:.1f}', verdict(fast, TARGETS['torchmetrics'])],
         [f'{args.thresholds} thresholds, times the seconds of one', f'{whole:.2f}', verdict(whole, TARGETS['sweep'], least=False)]])
-    text = f'''# Scoring beside other tools
 
-{args.masks:,} masks of {args.size[0]}x{args.size[1]} pixels, {CLASSES} classes, {args.portion} a turn, one thread, one process. Counts are equal to the pixel, IoU to 1e-6; mIoU {score.miou:.4f}.
+def report(args, miou, aims, tables, curve, n_files):
+    "The whole text"
+    plain,swept,filed = tables
+    return f'''# Scoring beside other tools
+
+{args.masks:,} masks of {args.size[0]}x{args.size[1]} pixels, {CLASSES} classes, {args.portion} a turn, one thread, one process. \
+Counts are equal to the pixel, IoU to 1e-6; mIoU {miou:.4f}.
 
 {aims}
 
@@ -159,16 +167,36 @@ From arrays of bytes in memory. torchmetrics is given all masks one by one, as w
 
 ## Thresholds
 
-From arrays in memory: the winning class and its score for each pixel. Scores at all thresholds take another {curve*1000:.0f} ms, once for all masks; they are in the figure above.
+From arrays in memory: the winning class and its score for each pixel. \
+Scores at all thresholds take another {curve*1000:.0f} ms, once for all masks; they are in the figure above.
 
 {swept}
 
 ## Thresholds, from files
 
-The same from files, for the first {n_files} of the masks, scores at all thresholds included. One pass reads a file once; peers' scripts read it for each threshold.
+The same from files, for the first {n_files} of the masks, scores at all thresholds included. \
+One pass reads a file once; peers' scripts read it for each threshold.
 
 {filed}
 '''
-    write_result(args, 'scoring', text, masks=args.masks, thresholds=args.thresholds, targets=TARGETS, miou=score.miou, times=times, sweep=whole, sweep_by_portion=sweeps, from_files=by_file, seconds=secs, seconds_files=from_files, seconds_curve=curve)
+
+def main():
+    args = parse()
+    args.size = SIZE
+    if args.quick: vars(args).update(masks=6, portion=3, files=1, thresholds=10, size=(100,75))
+    torch.set_num_threads(1)
+    tools,secs,from_files = run(args)
+    curve = float(np.median(take_turns(dict(curve=tools.sweep.curve), 3)['curve']))
+    score = check(tools, tools.sweep.thresholds)
+    words = {k:w.format(args.thresholds) for k,w in WORDS.items()}
+    n_files = min(args.files*args.portion, args.masks)
+    times,plain = rows({k:secs[k] for k in ('ours','torchmetrics','torchmetrics_fast','sklearn')}, words, args.masks, 'ours')
+    sweeps,swept = rows({k:secs[k] for k in ('single','sweep')}, words, args.masks, 'single')
+    by_file,filed = rows(from_files, words, n_files, 'single')
+    # The scores at all thresholds are made once, however many masks there are
+    whole = sweeps['sweep']*(1+curve/sum(secs['sweep']))
+    text = report(args, score.miou, aims_table(args, times, whole), (plain,swept,filed), curve, n_files)
+    write_result(args, 'scoring', text, masks=args.masks, thresholds=args.thresholds, targets=TARGETS, miou=score.miou, times=times,
+        sweep=whole, sweep_by_portion=sweeps, from_files=by_file, seconds=secs, seconds_files=from_files, seconds_curve=curve)
 
 if __name__=='__main__': main()

@@ -1,9 +1,9 @@
 "What the benchmarks of speed share: turns in one process, medians, and the files of a result."
-import json, shlex, sys, time
+import time
 from pathlib import Path
 import numpy as np, torch
 from ae_erasing.cam.backbones import PACKAGED
-from quality import HERE, machine
+from quality import HERE, command_line, machine, save_result
 
 def add_common(p, rounds=None):
     "Arguments that all of them take"
@@ -49,14 +49,18 @@ def verdict(value, target, least=True):
     met = value>=target if least else value<=target
     return f'{"at least" if least else "at most"} {target}: {"met" if met else "missed"}'
 
+def threads(args):
+    "How many threads there were, in words"
+    return f'{args.threads} thread' + 's'*(args.threads>1)
+
+def computed(args, on_gpu):
+    "How it was computed, in words: `on_gpu`, or as it is on a CPU"
+    return on_gpu if args.device!='cpu' else f'fp32 on a CPU, {threads(args)}'
+
 def write_result(args, script, text, **found):
     "Write NAME.md and NAME.json with the command, the machine and the date; no paths of this machine"
-    name = args.name or script
-    command = f'python benchmarks/{script}.py '+shlex.join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:])
+    made = dict(command=command_line(script), machine=machine(), date=time.strftime('%Y-%m-%d'), busy=args.busy, quick=args.quick)
     busy = 'Other work was on the machine, so that ratios say more than seconds.\n' if args.busy else ''
     quick = '**A quick run, to see that it works; its figures mean nothing.**\n' if args.quick else ''
-    text = f'{text.rstrip()}\n\n{quick}{busy}`{command.strip()}`\n{machine()}; {time.strftime("%Y-%m-%d")}.\n'
-    args.results.mkdir(parents=True, exist_ok=True)
-    (args.results/f'{name}.md').write_text(text)
-    (args.results/f'{name}.json').write_text(json.dumps(dict(command=command, machine=machine(), date=time.strftime('%Y-%m-%d'), busy=args.busy, quick=args.quick, **found), indent=1))
-    print(text)
+    text = f'{text.rstrip()}\n\n{quick}{busy}`{made["command"].strip()}`\n{made["machine"]}; {made["date"]}.\n'
+    save_result(args.results, args.name or script, text, **made, **found)

@@ -31,13 +31,17 @@ html_favicon = '_static/logo.svg'
 html_copy_source = False
 html_context = dict(default_mode='auto')
 # `@` stands for the folder of the page's source in the repository, which the theme takes to be one for all: see `true_path`
-html_theme_options = dict(repository_url=git_url, repository_branch=branch, path_to_docs='@', use_repository_button=True, use_edit_page_button=True, use_source_button=True,
-    use_issues_button=True, use_download_button=False, use_fullscreen_button=False, navbar_persistent=[], logo=dict(text='ae_erasing', image_light='_static/logo.svg', image_dark='_static/logo.svg', alt_text='Front page'), launch_buttons=dict(colab_url='https://colab.research.google.com'))
+html_theme_options = dict(repository_url=git_url, repository_branch=branch, path_to_docs='@',
+    use_repository_button=True, use_edit_page_button=True, use_source_button=True, use_issues_button=True,
+    use_download_button=False, use_fullscreen_button=False, navbar_persistent=[],
+    logo=dict(text='ae_erasing', image_light='_static/logo.svg', image_dark='_static/logo.svg', alt_text='Front page'),
+    launch_buttons=dict(colab_url='https://colab.research.google.com'))
 
-# What tools/vendor.sh has fetched comes from the site itself; without it, browsers get it from a CDN, on pages with formulas or widgets only
+# What tools/vendor.sh has fetched comes from the site itself; without it, browsers get it from a CDN, where there are formulas or widgets
 if (here/'_static/vendor').exists():
     mathjax_path = 'vendor/mathjax/tex-mml-chtml.js'
-    nb_ipywidgets_js = {'vendor/require.js':{}, 'vendor/@jupyter-widgets/html-manager/dist/embed-amd.js':{'data-jupyter-widgets-cdn':'_static/vendor/'}}
+    nb_ipywidgets_js = {'vendor/require.js':{},
+        'vendor/@jupyter-widgets/html-manager/dist/embed-amd.js':{'data-jupyter-widgets-cdn':'_static/vendor/'}}
 
 def true_path(app, pagename, templatename, context, doctree):
     "Make the buttons of a page lead to its file in the repository: core.html comes from nbs/18_core.ipynb."

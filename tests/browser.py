@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ARGS = '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync --disable-dev-shm-usage'.split() + ['--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'] # the rest of the net is out of reach
+ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage',
+    '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'] # the rest of the net is out of reach
 
 def chromium():
     "The machine's Chromium or Chrome (or the one that CHROME names), None if there is none."
-    return os.environ.get('CHROME') or next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome', 'chrome'))), None)
+    known = 'chromium', 'chromium-browser', 'google-chrome', 'chrome'
+    return os.environ.get('CHROME') or next(filter(None, map(shutil.which, known)), None)
 
 def free_port():
     with socket.socket() as s:
@@ -51,13 +54,16 @@ def lab(tmp_path_factory):
         f.write_text(json.dumps(values))
     setting('apputils-extension/notification', fetchNews='false', checkForUpdates=False, doNotDisturbMode=True)
     setting('notebook-extension/tracker', windowingMode='none', autoStartDefaultKernel=True)
-    own = dict(JUPYTERLAB_SETTINGS_DIR='settings', JUPYTERLAB_WORKSPACES_DIR='workspaces', JUPYTER_CONFIG_DIR='config', JUPYTER_RUNTIME_DIR='runtime', JUPYTER_DATA_DIR='data', IPYTHONDIR='ipython')
+    own = dict(JUPYTERLAB_SETTINGS_DIR='settings', JUPYTERLAB_WORKSPACES_DIR='workspaces', JUPYTER_CONFIG_DIR='config',
+        JUPYTER_RUNTIME_DIR='runtime', JUPYTER_DATA_DIR='data', IPYTHONDIR='ipython')
     env = {**os.environ, **{k:str(tmp/d) for k,d in own.items()}, 'PATH':f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
         'PYTHONPATH':os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])), 'OMP_NUM_THREADS':'1'}
     env.pop('MPLBACKEND', None) # the kernel draws inline
     with open(tmp/'lab.log', 'w') as log:
-        p = subprocess.Popen([sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--expose-app-in-browser', '--ip=127.0.0.1', f'--port={port}', '--ServerApp.port_retries=0',
-            f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={tmp/"root"}', '--ServerApp.terminals_enabled=False'], env=env, stdout=log, stderr=log)
+        cmd = [sys.executable, '-m', 'jupyterlab', '--no-browser', '--allow-root', '--expose-app-in-browser', '--ip=127.0.0.1',
+            f'--port={port}', '--ServerApp.port_retries=0', f'--IdentityProvider.token={token}', f'--ServerApp.root_dir={tmp/"root"}',
+            '--ServerApp.terminals_enabled=False']
+        p = subprocess.Popen(cmd, env=env, stdout=log, stderr=log)
     url = f'http://127.0.0.1:{port}'
     try:
         until_served(f'{url}/api/status?token={token}', p, tmp/'lab.log')
@@ -85,7 +91,8 @@ def run_all(page):
 
 def errors(page):
     "Texts of the errors and warnings in a notebook's outputs"
-    return page.locator('[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
+    kinds = ', '.join(f'[data-mime-type="application/vnd.jupyter.{k}"]' for k in ('error', 'stderr'))
+    return page.locator(kinds).all_inner_texts()
 
 def centre(locator):
     "The point in the middle of what is there"

@@ -19,7 +19,8 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(config, items):
     slow,quick = ([o for o in items if (o.path.name=='test_notebooks.py')==b] for b in (True,False))
     half = len(items)//2-len(slow[::2])
-    items[:] = slow[::2]+quick[:half]+slow[1::2]+quick[half:]  # what takes longest comes first for either of two workers, who begin with half of all, so that none is left alone with it
+    # What takes longest comes first for either of two workers, who begin with half of all, so that none is left alone with it
+    items[:] = slow[::2]+quick[:half]+slow[1::2]+quick[half:]
     for item in items:
         for f in FLAGS:
             if f in item.keywords and not config.getoption(f'--{f}'): item.add_marker(pytest.mark.skip(reason=f'needs --{f}'))

@@ -9,7 +9,8 @@ def files(): return {p for d in ('nbs', 'docs', 'ae_erasing', 'benchmarks') for 
 @pytest.fixture(scope='session')
 def site(tmp_path_factory):
     "Where the built site lies, what the build said, and which files it left in the checkout"
-    for m in ('sphinx', 'myst_nb', 'sphinx_book_theme', 'sphinx_copybutton'): pytest.importorskip(m, reason=f'{m} is not here: pip install "ae_erasing[docs]"')
+    for m in ('sphinx', 'myst_nb', 'sphinx_book_theme', 'sphinx_copybutton'):
+        pytest.importorskip(m, reason=f'{m} is not here: pip install "ae_erasing[docs]"')
     base = tmp_path_factory.getbasetemp()
     if os.environ.get('PYTEST_XDIST_WORKER'): base = base.parent
     out,log,left = base/'docs'/'site',base/'docs'/'log',base/'docs'/'left'
@@ -18,7 +19,8 @@ def site(tmp_path_factory):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not log.exists():
             before = files()
-            res = subprocess.run([sys.executable, str(ROOT/'tools/docs.py'), '--out', str(out), '--stage', str(base/'docs'/'stage')], capture_output=True, text=True)
+            cmd = [sys.executable, str(ROOT/'tools/docs.py'), '--out', str(out), '--stage', str(base/'docs'/'stage')]
+            res = subprocess.run(cmd, capture_output=True, text=True)
             left.write_text('\n'.join(map(str, files()-before)))
             log.write_text(f'{res.returncode}\n{res.stdout}{res.stderr}')
     code,said = log.read_text().split('\n', 1)

@@ -1,6 +1,5 @@
 "A segmenter's file without training, and pictures of few pixels, for the tests of finding them and of the command."
-import json
-import torch
+import json, torch
 from PIL import Image
 from safetensors.torch import save_file
 

@@ -20,7 +20,8 @@ from tiny import photos, same
 def data(tmp_path):
     "Pictures of four shapes, one as JPEG with a turn in its EXIF, one grey, one with an alpha channel"
     root = photos(tmp_path/'photos', 9)
-    turned = Image.Exif(); turned[0x0112] = 6
+    turned = Image.Exif()
+    turned[0x0112] = 6
     Image.open(root/'cat/p00.png').resize((90,50)).save(root/'cat/turned.jpg', exif=turned)
     Image.new('L', (33,21), 77).save(root/'dog/grey.png')
     Image.new('RGBA', (20,30), (9,99,199,120)).save(root/'emu/clear.png')
@@ -98,7 +99,8 @@ def test_decoding_holds_no_more_than_a_handful_in_memory(tmp_path):
     class Picture:
         "An array that knows how many of its kind there are"
         def __init__(self):
-            alive[0] += 1; most[0] = max(most[0], alive[0])
+            alive[0] += 1
+            most[0] = max(most[0], alive[0])
             self.pixels = np.zeros((8,8,3), np.uint8)
             self.__array_interface__ = self.pixels.__array_interface__
         def __del__(self): alive[0] -= 1
@@ -139,7 +141,8 @@ def test_a_build_that_was_killed_starts_over(data, tmp_path):
     p.start()
     deadline = time.time()+60
     while p.is_alive() and time.time()<deadline and not list((tmp_path/'cache').glob('.*.part')): time.sleep(.01)
-    os.kill(p.pid, signal.SIGKILL); p.join()
+    os.kill(p.pid, signal.SIGKILL)
+    p.join()
     assert list((tmp_path/'cache').glob('.*.part')) and not list((tmp_path/'cache').glob('*.json'))
     alike(data, cache_images(data, tmp_path/'cache'))
 

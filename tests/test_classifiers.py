@@ -1,6 +1,5 @@
 "Asking the classifiers of a run: confidences, how many are kept, bars and figures of the answers."
-import shutil
-import numpy as np
+import shutil, numpy as np
 from matplotlib import pyplot as plt
 
 from ae_erasing.explore.classifiers import Classifiers, answer_bars, html_line, plot_answers, plot_bars

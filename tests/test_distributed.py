@@ -53,7 +53,8 @@ def test_alone_it_does_nothing(monkeypatch):
 def test_rank_0_goes_first(monkeypatch, rank, broken):
     "It is called once in each process, before the barrier in rank 0 and after it in others; an error doesn't keep them waiting"
     done = []
-    monkeypatch.setenv('RANK', str(rank)); monkeypatch.setenv('WORLD_SIZE', '3')
+    monkeypatch.setenv('RANK', str(rank))
+    monkeypatch.setenv('WORLD_SIZE', '3')
     monkeypatch.setattr(distributed, 'barrier', lambda: done.append('barrier'))
     def f():
         done.append('f')

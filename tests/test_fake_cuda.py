@@ -197,7 +197,9 @@ def test_a_network_that_does_not_move_as_a_whole_is_found():
 
 class Ready(list):
     "Samples, of which so many parts are input"
-    def __init__(self, samples, n_inp): super().__init__(samples); self.n_inp = n_inp
+    def __init__(self, samples, n_inp):
+        super().__init__(samples)
+        self.n_inp = n_inp
 
 def loaders(*parts):
     "Ready batches on the GPU, with what scales them there too, as fastai has it"

@@ -1,6 +1,5 @@
 "The flip-book: pictures that a slider turns in the browser."
-import io
-import numpy as np
+import io, numpy as np
 from PIL import Image
 
 from ae_erasing.explore.flipbook import flipbook

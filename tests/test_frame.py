@@ -27,7 +27,8 @@ def run(*cmd, **kwargs):
 
 def tree(dst):
     "A copy of the checkout without environments, history and what runs left."
-    left_out = '.venv .venv-colab .whl .gpu gpu-results .git .pytest_cache .hypothesis .ipynb_checkpoints __pycache__ _docs _proc _proc_sphinx _site jupyter_execute vendor build dist runs models *.egg-info'
+    left_out = ('.venv .venv-colab .whl .gpu gpu-results .git .pytest_cache .hypothesis .ipynb_checkpoints __pycache__ _docs _proc '
+        '_proc_sphinx _site jupyter_execute vendor build dist runs models *.egg-info')
     return Path(shutil.copytree(ROOT, dst, symlinks=True, ignore=shutil.ignore_patterns(*left_out.split())))
 
 # --- notebooks, modules and README in step
@@ -36,7 +37,8 @@ def test_in_step(): assert drift() == []
 
 def test_a_notebook_for_each_module():
     assert len({*modules})==len(modules)>50 and (ROOT/'nbs/index.ipynb') in notebooks
-    made = {p.relative_to(ROOT/'ae_erasing').with_suffix('').as_posix().replace('/', '.') for p in ROOT.glob('ae_erasing/**/*.py') if p.name!='__init__.py'}
+    paths = [p.relative_to(ROOT/'ae_erasing').with_suffix('') for p in ROOT.glob('ae_erasing/**/*.py') if p.name!='__init__.py']
+    made = {p.as_posix().replace('/', '.') for p in paths}
     assert made-{'_modidx'}=={*modules}
     for name,p in zip(modules, numbered): assert f'#| default_exp {name}' in sources(p)[0]
 
@@ -53,8 +55,9 @@ def test_drift_is_seen(tmp_path):
     "The check of this file's first test finds each kind of drift, and leaves the tree as it is."
     d = tree(tmp_path/'copy')
     for spoil in (spoil_module, spoil_stale, spoil_missing, spoil_readme, spoil_counts): spoil(d)
-    found = 'README.md: differs', 'ae_erasing/cam/maps.py: missing', 'ae_erasing/data/labels.py: differs', 'ae_erasing/stale.py: no notebook makes it', 'nbs/01_data/01_labels.ipynb: differs'
-    assert set(found) <= set(drift(d))
+    found = {'README.md: differs', 'ae_erasing/cam/maps.py: missing', 'ae_erasing/data/labels.py: differs',
+        'ae_erasing/stale.py: no notebook makes it', 'nbs/01_data/01_labels.ipynb: differs'}
+    assert found <= set(drift(d))
     assert (d/'ae_erasing/stale.py').exists() and not (d/'ae_erasing/cam/maps.py').exists()
 
 def test_no_notebooks_is_drift(tmp_path):
@@ -84,15 +87,18 @@ def test_outputs(path):
     assert outs, 'no stored outputs: run tools/run_nbs.py'
     assert not [o for o in outs if o['output_type']=='error'], 'an error is stored'
     assert not [text(o['text']) for o in outs if o.get('name')=='stderr'], 'warnings or progress bars are stored'
-    said = [re.sub(r'data:[^"\')]*', '', text(s)) for o in outs for s in [o.get('text', ''), *(v for k,v in o.get('data', {}).items() if k.startswith('text/'))]]
+    texts = [s for o in outs for s in [o.get('text', ''), *(v for k,v in o.get('data', {}).items() if k.startswith('text/'))]]
+    said = [re.sub(r'data:[^"\')]*', '', text(s)) for s in texts]
     paths = re.compile(r'(?<![\w.:/])/(home|root|tmp|Users|var|work|content|usr|opt|mnt)/\w|[A-Z]:\\\\?Users|'+re.escape(str(ROOT)))
     assert not [s for s in said if paths.search(s)], 'a path of a machine is stored'
 
 @each_notebook
 def test_budget(path):
-    pictures = [len(base64.b64decode(text(v))) for o in outputs(path) for k,v in o.get('data', {}).items() if k in ('image/png','image/jpeg')]
-    pictures += [len(text(v)) for o in outputs(path) for k,v in o.get('data', {}).items() if k=='image/svg+xml']
-    pictures += [len(u)*3//4 for c in json.loads(path.read_text())['cells'] for u in re.findall(r'data:image/\w+;base64,([\w+/=]+)', json.dumps(c))]
+    data = [d for o in outputs(path) for d in o.get('data', {}).items()]
+    pictures = [len(base64.b64decode(text(v))) for k,v in data if k in ('image/png','image/jpeg')]
+    pictures += [len(text(v)) for k,v in data if k=='image/svg+xml']
+    sources = [json.dumps(c) for c in json.loads(path.read_text())['cells']]
+    pictures += [len(u)*3//4 for s in sources for u in re.findall(r'data:image/\w+;base64,([\w+/=]+)', s)]
     assert max(pictures, default=0) <= 60*KB and path.stat().st_size <= 500*KB
 
 def test_pages_are_run():
@@ -105,19 +111,23 @@ def test_nothing_unfinished(tmp_path):
     d = tree(tmp_path/'copy')
     files = [p for p in d.rglob('*') if p.is_file() and (p.suffix[1:] in prose or p.name in ('Makefile', 'run'))]
     assert {'Makefile', 'README.md', '01_labels.ipynb', 'labels.py', 'test_frame.py', 'settings.ini'} <= {p.name for p in files}
-    def content(p): return '\n'.join(text(c['source']) for c in json.loads(p.read_text())['cells']) if p.suffix=='.ipynb' else p.read_text(encoding='utf-8')
+    def content(p):
+        if p.suffix!='.ipynb': return p.read_text(encoding='utf-8')
+        return '\n'.join(text(c['source']) for c in json.loads(p.read_text())['cells'])
     assert [f'{p.relative_to(d)}: {m[0]}' for p in files for m in marks.finditer(content(p))] == []
 
 def test_style():
     "The mechanical part of fastai's style; a line may be excused with `# chkstyle: ignore`. Modules are as their notebooks."
-    run(Path(sys.executable).with_name('chkstyle'), *(d for d in ('nbs', 'tests', 'tools', 'benchmarks', 'docs') if (ROOT/d).exists()), cwd=ROOT)
+    folders = [d for d in ('nbs', 'tests', 'tools', 'benchmarks', 'docs') if (ROOT/d).exists()]
+    run(Path(sys.executable).with_name('chkstyle'), *folders, cwd=ROOT)
 
 # --- tools/run_nbs.py
 
 def notebook(*sources): # A minimal notebook with one stored output a cell
     out = lambda i: [dict(output_type='stream', name='stdout', text=f'old {i}')]
     cells = [dict(cell_type='code', id=f'c{i}', metadata={}, source=s, outputs=out(i), execution_count=None) for i,s in enumerate(sources)]
-    return json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', language='python', display_name='Python 3')), nbformat=4, nbformat_minor=5))
+    meta = dict(kernelspec=dict(name='python3', language='python', display_name='Python 3'))
+    return json.dumps(dict(cells=cells, metadata=meta, nbformat=4, nbformat_minor=5))
 
 def said(path): return [text(o['text']) for o in outputs(path)]
 
@@ -137,12 +147,14 @@ def test_run_nbs_keeps_living_widgets(tmp_path):
     "Widgets that are linked in the browser stay, with their state and no more; one whose links are Python's leaves what stands beside it."
     d = tree(tmp_path/'copy')
     p = d/'nbs/90_widgets.ipynb'
-    p.write_text(notebook('import ipywidgets as w', 'a,b = w.IntSlider(3),w.IntSlider()\nl = w.jslink((a,"value"), (b,"value"))\nw.VBox([a,b])', 'w.VBox([w.IntSlider(7)])'))
+    linked = 'a,b = w.IntSlider(3),w.IntSlider()\nl = w.jslink((a,"value"), (b,"value"))\nw.VBox([a,b])'
+    p.write_text(notebook('import ipywidgets as w', linked, 'w.VBox([w.IntSlider(7)])'))
     run(sys.executable, 'tools/run_nbs.py', '90', cwd=d)
     view = 'application/vnd.jupyter.widget-view+json'
     assert [view in o['data'] for o in outputs(p)]==[True,False] and 'text/plain' in outputs(p)[1]['data']
     state = json.loads(p.read_text())['metadata']['widgets']['application/vnd.jupyter.widget-state+json']['state']
-    assert sorted(m['model_name'] for m in state.values() if 'Slider' in m['model_name'] or 'Link' in m['model_name'])==['IntSliderModel']*2+['LinkModel']+['SliderStyleModel']*2
+    kinds = sorted(m['model_name'] for m in state.values() if 'Slider' in m['model_name'] or 'Link' in m['model_name'])
+    assert kinds==['IntSliderModel']*2+['LinkModel']+['SliderStyleModel']*2
     assert outputs(p)[0]['data'][view]['model_id'] in state and 3 in [m['state'].get('value') for m in state.values()]
 
 # --- the package
@@ -156,7 +168,8 @@ def wheel(tmp_path_factory):
     return w
 
 def test_wheel_contents(wheel):
-    assets = {p.relative_to(ROOT).as_posix() for pat in ('settings.ini', 'py.typed', '**/*.js', '**/*.css') for p in (ROOT/'ae_erasing').glob(pat)}
+    kinds = 'settings.ini', 'py.typed', '**/*.js', '**/*.css'
+    assets = {p.relative_to(ROOT).as_posix() for pat in kinds for p in (ROOT/'ae_erasing').glob(pat)}
     names = {n for n in zipfile.ZipFile(wheel).namelist() if '.dist-info/' not in n}
     assert names == {p.relative_to(ROOT).as_posix() for p in ROOT.glob('ae_erasing/**/*.py')} | assets
     info = {n.split('/', 1)[1]:zipfile.ZipFile(wheel).read(n).decode() for n in zipfile.ZipFile(wheel).namelist() if '.dist-info/' in n}
@@ -165,7 +178,8 @@ def test_wheel_contents(wheel):
 
 def test_wheel_works(wheel, tmp_path):
     "Installed alone into an empty folder, every module imports from there, silently, and the settings are found."
-    run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--disable-pip-version-check', '--target', tmp_path/'site', wheel)
+    options = '-q', '--no-deps', '--no-index', '--disable-pip-version-check'
+    run(sys.executable, '-m', 'pip', 'install', *options, '--target', tmp_path/'site', wheel)
     code = '''import importlib, pkgutil, sys, warnings, ae_erasing
 for o in pkgutil.walk_packages(ae_erasing.__path__, 'ae_erasing.'): print(o.name[11:], importlib.import_module(o.name).__file__)
 from importlib.resources import files
@@ -188,7 +202,8 @@ colab = dict(re.findall(r'^(\w+)==(\S+)', (ROOT/'tools/colab.txt').read_text(), 
 
 def test_colab_keeps_its_versions(wheel):
     meta, = (n for n in zipfile.ZipFile(wheel).namelist() if n.endswith('.dist-info/METADATA'))
-    reqs = [Requirement(l.split(': ', 1)[1]) for l in zipfile.ZipFile(wheel).read(meta).decode().splitlines() if l.startswith('Requires-Dist: ')]
+    lines = zipfile.ZipFile(wheel).read(meta).decode().splitlines()
+    reqs = [Requirement(l.split(': ', 1)[1]) for l in lines if l.startswith('Requires-Dist: ')]
     reqs = {r.name:r.specifier for r in reqs if not r.marker}
     known = colab.keys() & reqs.keys()
     assert known >= set('torch torchvision fastai fastcore timm ipywidgets matplotlib numpy'.split())

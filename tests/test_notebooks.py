@@ -23,7 +23,9 @@ def unspoilt():
     os.environ.update(env)
     signal.signal(signal.SIGINT, handler)
 
-def test_all_notebooks_are_found(): assert {p.name for p in notebooks} == {p.name for p in ROOT.glob('nbs/**/[!_.]*.ipynb') if '.ipynb_checkpoints' not in p.parts} != set()
+def test_all_notebooks_are_found():
+    there = {p.name for p in ROOT.glob('nbs/**/[!_.]*.ipynb') if '.ipynb_checkpoints' not in p.parts}
+    assert {p.name for p in notebooks} == there != set()
 
 @pytest.mark.parametrize('path', notebooks, ids=lambda p: p.relative_to(cfg.nbs_path).with_suffix('').as_posix())
 def test_notebook(path, force_flags, unspoilt):

@@ -18,7 +18,9 @@ def read_rows(text):
     heading,ours,rows = None,False,[]
     for line in text.splitlines():
         if line.startswith('## '): heading = line[3:]
-        if not line.startswith('|'): ours = False; continue
+        if not line.startswith('|'):
+            ours = False
+            continue
         cells = [c.strip() for c in line[1:].rstrip().removesuffix('|').split('|')]
         if cells==COLUMNS: ours = True
         elif ours and not set(line)<=set('|- '):

@@ -2,7 +2,7 @@
 import re, shlex, subprocess, sys
 import pytest
 from conftest import ROOT
-from tiny import command, photos, picture
+from tiny import photos, picture
 
 snippets = re.findall(r'^```(\w*)\n(.*?)^```$', (ROOT/'README.md').read_text(encoding='utf-8'), re.M|re.S)
 python = next(s for lang,s in snippets if lang=='python' and "'photos'" in s)
@@ -27,9 +27,8 @@ def test_shell_snippet_runs(place):
     for line in shell.strip().splitlines():
         program,*args = shlex.split(line)
         assert program=='ae-erasing'
-        p = command(*args)
-        said,wrong = p.communicate()
-        assert p.returncode==0, f'{line}: {said}{wrong}'
+        res = subprocess.run([sys.executable, '-m', 'ae_erasing.cli', *args], cwd=place, capture_output=True, text=True)
+        assert res.returncode==0, f'{line}: {res.stdout}{res.stderr}'
     assert (place/'runs/photos/report.html').exists()
 
 def test_commands_of_make_are_there():

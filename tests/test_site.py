@@ -65,7 +65,8 @@ def test_every_page(site, browser, url):
 
 def test_others_are_noticed(browser, url, tmp_path):
     "The watch over requests and complaints sees them."
-    (tmp_path/'a.html').write_text('<h1>a</h1><img src="https://example.org/a.png" alt="a"><script>throw Error("on purpose")</script><img src="none.png" alt="b">')
+    faults = '<img src="https://example.org/a.png" alt="a"><script>throw Error("on purpose")</script><img src="none.png" alt="b">'
+    (tmp_path/'a.html').write_text(f'<h1>a</h1>{faults}')
     with served(tmp_path) as u:
         with pytest.raises(AssertionError) as e:
             with reading(browser, u) as tab: tab.goto(f'{u}/a.html')
@@ -75,7 +76,11 @@ def test_wide_tables_scroll(browser, url):
     "On a phone, in a box of their own."
     with reading(browser, url, viewport=dict(width=400, height=800)) as tab:
         tab.goto(f'{url}/comparison.html')
-        boxes = tab.evaluate('[...document.querySelectorAll("article table")].map(t => { const b = t.parentElement; b.scrollLeft = 50; return [b.scrollWidth>b.clientWidth, b.scrollLeft, b.getBoundingClientRect().right] })')
+        boxes = tab.evaluate('''[...document.querySelectorAll("article table")].map(t => {
+            const b = t.parentElement
+            b.scrollLeft = 50
+            return [b.scrollWidth>b.clientWidth, b.scrollLeft, b.getBoundingClientRect().right]
+        })''')
     assert any(over and left>0 for over,left,_ in boxes) and all(right<=400 for *_,right in boxes)
 
 def test_phone_menu(browser, url):
@@ -102,7 +107,11 @@ def test_search(browser, url):
 
 def test_dark(browser, url):
     "The button turns the page dark and light again; pictures stay as they are."
-    look = '''() => { const s = getComputedStyle(document.querySelector(".cell_output img")); const b = getComputedStyle(document.body).backgroundColor; return [document.documentElement.dataset.theme, b, s.filter, s.padding, s.width] }'''
+    look = '''() => {
+        const s = getComputedStyle(document.querySelector(".cell_output img"))
+        const b = getComputedStyle(document.body).backgroundColor
+        return [document.documentElement.dataset.theme, b, s.filter, s.padding, s.width]
+    }'''
     seen = {}
     with reading(browser, url, color_scheme='light') as tab:
         tab.goto(f'{url}/erasing.html')
@@ -132,7 +141,8 @@ def test_code(browser, url):
         fold.locator('summary').click()
         code.wait_for(state='visible')
         assert 'class Recipe' in code.inner_text()
-    assert hidden and copied.strip() and copied.strip() in (ROOT/'nbs/04_recipe.ipynb').read_text().replace('\\n', '\n').replace('\\"', '"').replace('",\n    "', '')
+    page = (ROOT/'nbs/04_recipe.ipynb').read_text().replace('\\n', '\n').replace('\\"', '"').replace('",\n    "', '')
+    assert hidden and copied.strip() and copied.strip() in page
 
 def test_names_lead_to_the_reference(browser, url):
     with reading(browser, url) as tab:
@@ -155,21 +165,28 @@ def with_widget(tmp_path_factory):
         (tmp/f).parent.mkdir()
         shutil.copy(ROOT/f, tmp/f)
     if not vendored:
-        if not shutil.which('npm'): pytest.skip('formulas and widgets come from a CDN: npm is not here, and tools/vendor.sh has not been run')
+        if not shutil.which('npm'):
+            pytest.skip('formulas and widgets come from a CDN: npm is not here, and tools/vendor.sh has not been run')
         res = subprocess.run(['sh', str(tmp/'tools/vendor.sh')], capture_output=True, text=True)
-        if res.returncode and re.search('network|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|proxy', res.stderr): pytest.skip('npm reaches no registry')
+        offline = 'network|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|proxy'
+        if res.returncode and re.search(offline, res.stderr): pytest.skip('npm reaches no registry')
         assert res.returncode==0, res.stderr
     w,embed = pytest.importorskip('ipywidgets'),pytest.importorskip('ipywidgets.embed')
     box = w.VBox([w.FloatSlider(.5, min=0, max=1, step=.1, description='threshold'), w.Button(description='Erase', icon='eraser')])
-    state = embed.embed_data([box], drop_defaults=False, state=embed.dependency_state([box], drop_defaults=False)) # other tests may have left widgets
+    own = embed.dependency_state([box], drop_defaults=False) # other tests may have left widgets
+    state = embed.embed_data([box], drop_defaults=False, state=own)
+    data = {'text/plain':'VBox()', 'application/vnd.jupyter.widget-view+json':state['view_specs'][0]}
     cells = [dict(cell_type='markdown', id='a', metadata={}, source='# A widget\n\n$e^{i\\pi}=-1$'),
-        dict(cell_type='code', id='b', metadata={}, execution_count=None, source='box', outputs=[dict(output_type='display_data', metadata={}, data={'text/plain':'VBox()', **{'application/vnd.jupyter.widget-view+json':state['view_specs'][0]}})])]
-    meta = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'), widgets={'application/vnd.jupyter.widget-state+json':state['manager_state']})
+        dict(cell_type='code', id='b', metadata={}, execution_count=None, source='box',
+            outputs=[dict(output_type='display_data', metadata={}, data=data)])]
+    meta = dict(kernelspec=dict(name='python3', display_name='Python 3', language='python'),
+        widgets={'application/vnd.jupyter.widget-state+json':state['manager_state']})
     (tmp/'pages'/'sub').mkdir(parents=True)
     (tmp/'pages/sub/lesson.ipynb').write_text(json.dumps(dict(cells=cells, metadata=meta, nbformat=4, nbformat_minor=5)))
     (tmp/'pages/index.md').write_text('# Index\n\n```{toctree}\nsub/lesson\n```\n')
     (tmp/'pages/pages.json').write_text(json.dumps({'index':'a', 'sub/lesson':'b'}))
-    res = subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-W', '-c', str(tmp/'docs'), str(tmp/'pages'), str(tmp/'site')], capture_output=True, text=True)
+    cmd = [sys.executable, '-m', 'sphinx', '-q', '-W', '-c', str(tmp/'docs'), str(tmp/'pages'), str(tmp/'site')]
+    res = subprocess.run(cmd, capture_output=True, text=True)
     assert res.returncode==0, res.stderr
     with served(tmp/'site') as u: yield u
 

@@ -35,7 +35,8 @@ def table(path, rows, head=('image','labels')):
 
 def contents(run):
     "What a run consists of, less dates and durations: bytes by name"
-    out = {p.relative_to(run).as_posix():p.read_bytes() for p in sorted(Path(run).rglob('*')) if p.is_file() and not p.name.startswith('.') and p.suffix in ('.png','.safetensors','.csv')}
+    files = [p for p in sorted(Path(run).rglob('*')) if p.is_file() and not p.name.startswith('.')]
+    out = {p.relative_to(run).as_posix():p.read_bytes() for p in files if p.suffix in ('.png','.safetensors','.csv')}
     d = json.loads((Path(run)/'run.json').read_text())
     for k in ('started','versions'): d.pop(k)
     for s in d['steps'].values(): s.pop('seconds')
@@ -52,7 +53,8 @@ def mask(path): return np.array(Image.open(path))
 
 def mine_args(source, out, *more):
     "A `mine` command that takes seconds"
-    return [str(o) for o in ('mine', source, '--out', out, '--arch', 'resnet10t', '--weights', 'no', '--size', 48, '--epochs', 1, '--steps', 1, *more)]
+    quick = '--arch', 'resnet10t', '--weights', 'no', '--size', 48, '--epochs', 1, '--steps', 1
+    return [str(o) for o in ('mine', source, '--out', out, *quick, *more)]
 
 def command(*args, program=(sys.executable, '-m', 'ae_erasing.cli')):
     "Start `ae-erasing` as a user does"
@@ -61,7 +63,8 @@ def command(*args, program=(sys.executable, '-m', 'ae_erasing.cli')):
 
 def spots(root):
     "A run of two steps over pictures with coloured spots, whose classifiers know these; takes seconds"
-    return erase_loop(str(photos(root/'photos', n=30)), root/'run', 'creatures', size=48, mine_size=48, epochs=16, steps=2, scales=1, flip=False, verbose=False)
+    return erase_loop(str(photos(root/'photos', n=30)), root/'run', 'creatures', size=48, mine_size=48, epochs=16, steps=2, scales=1,
+        flip=False, verbose=False)
 
 _ctx = multiprocessing.get_context('forkserver')
 _ctx.set_forkserver_preload(['ae_erasing.cli', 'ae_erasing.core', 'ae_erasing.masks.score'])

@@ -5,21 +5,25 @@ from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 parts = 'pyproject.toml', 'README.md', 'ae_erasing', 'nbs', 'docs', 'tools'
+left_out = '__pycache__', '.ipynb_checkpoints', 'runs', 'models'
 made = 'README.md', 'ae_erasing/**/*.py', 'nbs/**/*.ipynb', 'docs/images/index_*'
 
 def copy(src, dst):
     "What the check looks at, from `src` to `dst`."
     for p in parts:
-        if (src/p).is_dir(): shutil.copytree(src/p, dst/p, symlinks=True, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'runs', 'models'))
+        if (src/p).is_dir(): shutil.copytree(src/p, dst/p, symlinks=True, ignore=shutil.ignore_patterns(*left_out))
         elif (src/p).exists(): shutil.copy2(src/p, dst/p)
 
 def contents(d): return {p.relative_to(d).as_posix():p.read_bytes() for pat in made for p in d.glob(pat)}
+
+steps = ('from nbdev.doclinks import nbdev_export; nbdev_export()', 'from nbdev.clean import nbdev_clean; nbdev_clean()',
+    'import runpy; runpy.run_path("tools/readme.py", run_name="__main__")')
 
 def remake(d):
     "Make again in `d` all that comes from its notebooks; modules are deleted before, so that one without a notebook is missed."
     for p in d.glob('ae_erasing/**/*.py'):
         if p.name!='__init__.py': p.unlink()
-    for cmd in ('from nbdev.doclinks import nbdev_export; nbdev_export()', 'from nbdev.clean import nbdev_clean; nbdev_clean()', 'import runpy; runpy.run_path("tools/readme.py", run_name="__main__")'):
+    for cmd in steps:
         res = subprocess.run([sys.executable, '-c', cmd], cwd=d, capture_output=True, text=True)
         if res.returncode: raise SystemExit(res.stdout + res.stderr)
 

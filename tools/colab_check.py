@@ -1,5 +1,5 @@
-"""Run notebooks as Colab would: an environment with Colab's versions, `google.colab` imported, an empty working directory, and nothing installed
-but by the notebook's own cell, whose `pip` finds the wheels of a folder and no index.
+"""Run notebooks as Colab would: an environment with Colab's versions, `google.colab` imported, an empty working directory, and nothing
+installed but by the notebook's own cell, whose `pip` finds the wheels of a folder and no index.
 
     python tools/colab_check.py PYTHON_OF_THE_ENVIRONMENT FOLDER_OF_WHEELS notebook.ipynb ...
 
@@ -18,7 +18,8 @@ VERSIONS = 'torch torchvision fastai fastcore timm ipywidgets ipython ipykernel 
 def versions(py):
     "What the environment holds of the packages that Colab brings"
     code = 'import sys; from importlib.metadata import version\nprint(*(version(n) for n in sys.argv[1:]))'
-    return dict(zip(VERSIONS, subprocess.run([py, '-c', code, *VERSIONS], capture_output=True, text=True, check=True).stdout.split()))
+    res = subprocess.run([py, '-c', code, *VERSIONS], capture_output=True, text=True, check=True)
+    return dict(zip(VERSIONS, res.stdout.split()))
 
 def kernel(py, tmp, wheels):
     "A manager of kernels that start as on Colab"
@@ -26,9 +27,11 @@ def kernel(py, tmp, wheels):
     for d in (fake, spec, start): d.mkdir(parents=True)
     (fake/'__init__.py').write_text('')
     (start/'00.py').write_text('import google.colab\n')
-    env = dict(PYTHONPATH=str(tmp/'fake'), IPYTHONDIR=str(tmp/'ipython'), PIP_NO_INDEX='1', PIP_FIND_LINKS=str(wheels), PIP_DISABLE_PIP_VERSION_CHECK='1', PIP_ROOT_USER_ACTION='ignore',
+    env = dict(PYTHONPATH=str(tmp/'fake'), IPYTHONDIR=str(tmp/'ipython'), PIP_NO_INDEX='1', PIP_FIND_LINKS=str(wheels),
+        PIP_DISABLE_PIP_VERSION_CHECK='1', PIP_ROOT_USER_ACTION='ignore',
         PATH=f'{py.parent}{os.pathsep}/usr/bin{os.pathsep}/bin', MPLBACKEND='module://matplotlib_inline.backend_inline')
-    (spec/'kernel.json').write_text(json.dumps(dict(argv=[str(py), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='colab', language='python', env=env)))
+    argv = [str(py), '-m', 'ipykernel_launcher', '-f', '{connection_file}']
+    (spec/'kernel.json').write_text(json.dumps(dict(argv=argv, display_name='colab', language='python', env=env)))
     km = AsyncKernelManager(kernel_name='colab')
     km.kernel_spec_manager = KernelSpecManager(kernel_dirs=[str(tmp/'kernels')])
     return km
@@ -45,7 +48,8 @@ def check(py, wheels, path):
         left = sorted(p.name for p in cwd.iterdir() if p.name!='runs') # Where the front page tells its readers to look for theirs
     after = versions(py)
     said = [o['text'] for c in nb.cells if c.cell_type=='code' for o in c.outputs if o.get('name')=='stderr']
-    return [*(f'replaces {n} {before[n]} by {v}' for n,v in after.items() if v!=before[n]), *([f'leaves {left} behind'] if left else []), *(f'says on stderr: {s}' for s in said)]
+    replaced = [f'replaces {n} {before[n]} by {v}' for n,v in after.items() if v!=before[n]]
+    return [*replaced, *([f'leaves {left} behind'] if left else []), *(f'says on stderr: {s}' for s in said)]
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,7 +60,8 @@ def main():
     py = args.python.absolute() # not resolved: the link tells Python which environment it is in
     print(', '.join(f'{n} {v}' for n,v in versions(py).items()), flush=True)
     for path in args.notebooks:
-        subprocess.run([py, '-m', 'pip', '--disable-pip-version-check', 'uninstall', '-q', '-y', 'ae_erasing'], check=True) # Each notebook meets an environment without the package
+        # Each notebook meets an environment without the package
+        subprocess.run([py, '-m', 'pip', '--disable-pip-version-check', 'uninstall', '-q', '-y', 'ae_erasing'], check=True)
         start = time.time()
         wrong = check(py, args.wheels.resolve(), path)
         if wrong: failed.append(path.name)

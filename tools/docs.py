@@ -1,5 +1,6 @@
-"""Build the site: `make docs`. The notebooks, a reference of each module, the results and the pages of docs/ are laid out in _proc_sphinx, Sphinx makes _site of them,
-and every link is followed. Nothing is run for it, neither notebooks nor the package: what is stored is shown, and the reference is read from the sources."""
+"""Build the site: `make docs`. The notebooks, a reference of each module, the results and the pages of docs/ are laid out in _proc_sphinx,
+Sphinx makes _site of them, and every link is followed. Nothing is run for it, neither notebooks nor the package: what is stored is shown,
+and the reference is read from the sources."""
 import argparse, ast, copy, json, os, posixpath, re, runpy, sys, tokenize
 from base64 import b64decode
 from html.parser import HTMLParser
@@ -28,8 +29,12 @@ def module_path(module): return f'ae_erasing/{module.replace(".", "/")}.py'
 def found(pattern): return sorted(p.relative_to(root).as_posix() for p in root.glob(pattern) if p.name[0] not in '._')
 
 course = found('nbs/tutorials/*.ipynb')
-quality = 'quality', 'photos', 'affinity', 'paper', 'psl', 'refine' # what results are called that say how good masks are; others say how fast
-results = sorted(found('benchmarks/results/*.md'), key=lambda p: next((i for i,k in enumerate(quality) if Path(p).stem.startswith(k)), len(quality)))
+# What results are called that say how good masks are; others say how fast
+quality = 'quality', 'photos', 'affinity', 'paper', 'psl', 'refine'
+
+def result_place(p): return next((i for i,k in enumerate(quality) if Path(p).stem.startswith(k)), len(quality))
+
+results = sorted(found('benchmarks/results/*.md'), key=result_place)
 library = sorted(found('nbs/[0-9]*.ipynb')+found('nbs/[0-9]*/*.ipynb'))
 lessons = {module_of(p):p for p in library if (root/module_path(module_of(p))).exists()}
 modules = [m for m in lessons if m!='all'] # which has nothing of its own
@@ -54,20 +59,28 @@ def contents():
 
 # --- what the modules hold, read from their sources
 
+def comments_of(src):
+    "The comments of a source by their line"
+    toks = tokenize.generate_tokens(iter(src.splitlines(True)).__next__)
+    return {t.start[0]:t.string.lstrip('# ').strip() for t in toks if t.type==tokenize.COMMENT}
+
 class Module:
     "What a reference needs of the module `name`: public definitions by their full name, in the order of the source."
     def __init__(self, name):
         self.name,self.path = name,module_path(name)
         src = read(self.path)
-        self.comments = {t.start[0]:t.string.lstrip('# ').strip() for t in tokenize.generate_tokens(iter(src.splitlines(True)).__next__) if t.type==tokenize.COMMENT}
+        self.comments = comments_of(src)
         self.public,self.defs,tree = set(),{},ast.parse(src)
         self.doc = (ast.get_docstring(tree) or '').split('\n')[0]
-        for node in tree.body:
-            if isinstance(node, ast.Assign): self.assigned(node)
-            elif isinstance(node, ast.FunctionDef) and (cls := self.patched(node)): self.defs[f'{cls}.{node.name}'] = node
-            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)): self.defs[node.name] = node
-            if isinstance(node, ast.ClassDef): self.defs.update({f'{node.name}.{o.name}':o for o in node.body if isinstance(o, ast.FunctionDef) and o.name[0]!='_'})
+        for node in tree.body: self.add(node)
         self.defs = {k:v for k,v in self.defs.items() if k.split('.')[0] in self.public and not k.split('.')[-1].startswith('_')}
+    def add(self, node):
+        if isinstance(node, ast.Assign): self.assigned(node)
+        elif isinstance(node, ast.FunctionDef) and (cls := self.patched(node)): self.defs[f'{cls}.{node.name}'] = node
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)): self.defs[node.name] = node
+        if not isinstance(node, ast.ClassDef): return
+        for o in node.body:
+            if isinstance(o, ast.FunctionDef) and o.name[0]!='_': self.defs[f'{node.name}.{o.name}'] = o
     def assigned(self, node):
         targets = []
         for t in node.targets:
@@ -76,7 +89,8 @@ class Module:
         for t,v in targets:
             if isinstance(t, ast.Name) and t.id=='__all__': self.public = set(ast.literal_eval(v))
             elif isinstance(t, (ast.Name, ast.Attribute)): self.defs[ast.unparse(t)] = v
-    def patched(self, node): return ast.unparse(node.args.args[0].annotation) if any(ast.unparse(d).startswith('patch') for d in node.decorator_list) else None
+    def patched(self, node):
+        if any(ast.unparse(d).startswith('patch') for d in node.decorator_list): return ast.unparse(node.args.args[0].annotation)
     def comment(self, node): return self.comments.get(node.lineno, '')
     def methods(self, cls): return {k:v for k,v in self.defs.items() if k.startswith(f'{cls}.')}
 
@@ -120,7 +134,8 @@ def prose(src, path, module=None):
     "Markdown of the file `path` with its links made links of the site, and names of ours links into the reference."
     def fix(m):
         if m['url']:
-            if m['words'].startswith('![') and 'colab.research' in m['url']: return f'[Open this page in Colab]({m["url"]})'  # a badge would have to be fetched
+            badge = m['words'].startswith('![') and 'colab.research' in m['url'] # which would have to be fetched
+            if badge: return f'[Open this page in Colab]({m["url"]})'
             return m[0].replace(f']({m["url"]})', f']({target(m["url"], path)})')
         name = m['code'] and full_name(m['code'], module)
         if name: return f'{{py:obj}}`{m["code"]} <{name}>`'
@@ -132,22 +147,38 @@ def prose(src, path, module=None):
 
 def markdown(src): return dict(cell_type='markdown', metadata={}, source=src)
 
+def names_of(body, defs):
+    "What a cell that makes a part of the module is called"
+    names = [o.name for o in defs] or [ast.unparse(t) for o in body if isinstance(o, ast.Assign) for t in o.targets]
+    return [n for n in names if n[0]!='_'] or names or ['the rest']
+
+def anchors_of(defs):
+    "The names that `nbdev.doc` leads to, public ones alone"
+    def owner(o):
+        patched = o.decorator_list and ast.unparse(o.decorator_list[0]).startswith('patch')
+        return ast.unparse(o.args.args[0].annotation)+'.' if patched else ''
+    ids = [owner(o)+o.name for o in defs]
+    ids += [f'{o.name}.{f.name}' for o in defs if isinstance(o, ast.ClassDef) for f in o.body if isinstance(f, ast.FunctionDef)]
+    return [i for i in ids if '_' not in (i[0], i.split('.')[-1][0])]
+
+def folded(said):
+    "What a cell carries whose code is folded behind the words `said`"
+    return dict(tags=['hide-input'], mystnb=dict(code_prompt_show=said, code_prompt_hide=said))
+
 def exported(src, shown):
-    "What to show of a cell that makes a part of the module: anchors that `nbdev.doc` leads to, and the code, folded unless it is the lesson. Imports alone are left out."
+    """What to show of a cell that makes a part of the module: anchors that `nbdev.doc` leads to, and the code, folded unless it is the
+    lesson. Imports alone are left out."""
     body = ast.parse(re.sub(r'^(\s*)[%!]', r'\1#', src, flags=re.M)).body
     if all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in body): return [],None
     defs = [o for o in body if isinstance(o, (ast.FunctionDef, ast.ClassDef))]
-    names = [o.name for o in defs] or [ast.unparse(t) for o in body if isinstance(o, ast.Assign) for t in o.targets]
-    names = [n for n in names if n[0]!='_'] or names or ['the rest']
-    owner = {o.name:ast.unparse(o.args.args[0].annotation)+'.' for o in defs if o.decorator_list and ast.unparse(o.decorator_list[0]).startswith('patch')}
-    ids = [owner.get(o.name, '')+o.name for o in defs] + [f'{o.name}.{f.name}' for o in defs if isinstance(o, ast.ClassDef) for f in o.body if isinstance(f, ast.FunctionDef)]
-    spans = ''.join(f'<span id="{i.lower()}"></span>' for i in ids if '_' not in (i[0], i.split('.')[-1][0]))
-    meta = {} if shown else dict(tags=['hide-input'], mystnb=dict(code_prompt_show=f'Code: {", ".join(names)}', code_prompt_hide=f'Code: {", ".join(names)}'))
+    spans = ''.join(f'<span id="{i.lower()}"></span>' for i in anchors_of(defs))
+    meta = {} if shown else folded(f'Code: {", ".join(names_of(body, defs))}')
     return [markdown(f'<div class="anchors">{spans}</div>')] if spans else [], meta
 
 def strip(outputs):
     "Is a picture among these outputs much wider than high? On a phone it would be a row of stamps, so that it scrolls there instead."
-    pictures = [Image.open(BytesIO(b64decode(text(d)))).size for o in outputs for k,d in o.get('data', {}).items() if k in ('image/png', 'image/jpeg')]
+    found = [text(d) for o in outputs for k,d in o.get('data', {}).items() if k in ('image/png', 'image/jpeg')]
+    pictures = [Image.open(BytesIO(b64decode(d))).size for d in found]
     return any(w>4*h for w,h in pictures)
 
 def code_cell(c):
@@ -158,13 +189,18 @@ def code_cell(c):
     if {'hide', 'default_exp'} & flags.keys() or flags.get('include')=='false': return []
     before,meta = exported(src, 'exports' in flags) if {'export', 'exports', 'exporti'} & flags.keys() else ([],{})
     if meta is None: return []
-    if flags.get('eval')=='false' and 'install' in src: meta = dict(tags=['hide-input'], mystnb=dict(code_prompt_show='Installs the package where it is missing', code_prompt_hide='Installs the package where it is missing'))
+    if flags.get('eval')=='false' and 'install' in src: meta = folded('Installs the package where it is missing')
     tags = meta.get('tags', []) + ['remove-input']*(flags.get('echo')=='false') + ['remove-output']*(flags.get('output')=='false')
     alt = flags.get('fig-alt') or flags.get('fig-cap') or ''  # `problems` tells of a picture without
     outputs = [o for o in c['outputs'] if o.get('name')!='stderr']
     image = dict(alt=alt, classes='strip') if strip(outputs) else dict(alt=alt)
     meta = {**meta, 'tags':tags, 'mystnb':{**meta.get('mystnb', {}), 'image':image}}
     return [*before, dict(cell_type='code', metadata=meta, source=src, outputs=outputs, execution_count=None)] if src or outputs else []
+
+def also(module):
+    "The line below the title of a page that makes a module"
+    said = f'The module that this page makes is [`ae_erasing.{module}`](/api/{module}.md): all its names on one page.'
+    return markdown(f'{{.also}}\n{said}')
 
 def notebook(path):
     "The notebook at `path` as the site shows it."
@@ -175,7 +211,7 @@ def notebook(path):
         src = text(c['source'])
         if c['cell_type']=='markdown':
             cells.append(markdown(prose(src, path, module).strip()))
-            if len(cells)==1 and module in mods: cells.append(markdown(f'{{.also}}\nThe module that this page makes is [`ae_erasing.{module}`](/api/{module}.md): all its names on one page.'))
+            if len(cells)==1 and module in mods: cells.append(also(module))
         elif c['cell_type']=='code': cells += code_cell(c)
     if path=='nbs/index.ipynb': cells.append(markdown(contents()))
     for i,c in enumerate(cells): c['id'] = f'cell-{i}'
@@ -222,46 +258,74 @@ def function(mod, name, node, method):
     if r: fields.append(f':rtype: {kind_of(r)}')
     return f'{name}({ast.unparse(args)})',fields
 
+def field_of(mod, o):
+    "A field of a dataclass in words"
+    said = mod.comment(o)
+    if not o.value: return plain(said, mod.name)
+    stop = '.' if said[-1:] not in '.?!' else ''
+    return f'{plain(said, mod.name)}{stop} Default {plain(f"`{ast.unparse(o.value)}`", None)}.'
+
 def dataclass_fields(mod, node):
     out = []
     for o in node.body:
         if not isinstance(o, ast.AnnAssign): continue
-        default = f' Default {plain(f"`{ast.unparse(o.value)}`", None)}.' if o.value else ''
-        out += [f':param {o.target.id}: {plain(mod.comment(o), mod.name)}{"." if default and mod.comment(o)[-1:] not in ".?!" else ""}{default}', f':type {o.target.id}: {kind_of(o.annotation)}']
+        out += [f':param {o.target.id}: {field_of(mod, o)}', f':type {o.target.id}: {kind_of(o.annotation)}']
     return out
 
-def entry(mod, name, node, fence='```'):
+def decorators(node): return [ast.unparse(d) for d in getattr(node, 'decorator_list', [])]
+
+def class_entry(mod, name, node):
+    "Kind, signature, words, fields of a class, and the entries below it"
+    init = next((o for o in node.body if isinstance(o, ast.FunctionDef) and o.name=='__init__'), None)
+    sig,fields = name,[]
+    if any('dataclass' in d for d in decorators(node)): fields = dataclass_fields(mod, node)
+    elif init: sig,fields = function(mod, name, init, True)
+    inner = [entry(mod, k, v) for k,v in mod.methods(name).items()]
+    return dict(kind='class', sig=sig, said=ast.get_docstring(node), fields=fields, inner=inner)
+
+def function_entry(mod, name, node, method):
+    "The same of a function, a method or a property"
+    decorated = decorators(node)
+    kind,options = 'method' if method else 'function',[]
+    sig,fields = function(mod, name, node, method)
+    said = ast.get_docstring(node)
+    if any('property' in d or 'as_prop' in d for d in decorated): kind,sig = 'property',name
+    if any('classmethod' in d or 'cls_method' in d for d in decorated): options.append(':classmethod:')
+    if any(d.startswith('app.command') for d in decorated): said = f'{said}\n\nThe command `ae-erasing {node.name.replace("_", "-")}`.'
+    return dict(kind=kind, sig=sig, said=said, fields=fields, options=options)
+
+def value_entry(mod, name, node, method):
+    "The same of a value, or of a second name"
+    if method and isinstance(node, ast.Name): return dict(kind='method', sig=f'{name}()', said=f'The same as `{node.id}`.')
+    value = ast.unparse(node)
+    said = '\n\n'.join(filter(None, [mod.comment(node), f'`{value}`' if len(value)<100 and '`' not in value else '']))
+    return dict(kind='attribute' if method else 'data', sig=name, said=said)
+
+def whence(mod, name, node, kind):
+    "Links to the lesson and to the source"
+    there = kind not in ('data','attribute') and not isinstance(node, ast.Name)
+    lesson = f'<a href="../{pages[lessons[mod.name]]}.html#{name.lower()}">lesson</a> ' if there else ''
+    return f'<div class="whence">{lesson}<a href="{repo}/{mod.path}#L{node.lineno}">source</a></div>'
+
+def entry(mod, name, node):
     "One name in the reference, with the methods of a class below it."
-    decorated = [ast.unparse(d) for d in getattr(node, 'decorator_list', [])]
-    method,options,fields,inner = '.' in name,[],[],[]
-    kind,sig,said = 'method' if method else 'function',name,''
-    if isinstance(node, ast.ClassDef):
-        kind,said = 'class',ast.get_docstring(node)
-        init = next((o for o in node.body if isinstance(o, ast.FunctionDef) and o.name=='__init__'), None)
-        if any('dataclass' in d for d in decorated): fields = dataclass_fields(mod, node)
-        elif init: sig,fields = function(mod, name, init, True)
-        inner = [entry(mod, k, v) for k,v in mod.methods(name).items()]
-    elif isinstance(node, ast.FunctionDef):
-        sig,fields = function(mod, name, node, method)
-        said = ast.get_docstring(node)
-        if any('property' in d or 'as_prop' in d for d in decorated): kind,sig = 'property',name
-        if any('classmethod' in d or 'cls_method' in d for d in decorated): options.append(':classmethod:')
-        if any(d.startswith('app.command') for d in decorated): said = f'{said}\n\nThe command `ae-erasing {node.name.replace("_", "-")}`.'
-    elif method and isinstance(node, ast.Name): sig,said = f'{name}()',f'The same as `{node.id}`.'
-    else:
-        kind,value = 'attribute' if method else 'data',ast.unparse(node)
-        said = '\n\n'.join(filter(None, [mod.comment(node), f'`{value}`' if len(value)<100 and '`' not in value else '']))
-    anchor = '' if kind in ('data','attribute') or isinstance(node, ast.Name) else f'<a href="../{pages[lessons[mod.name]]}.html#{name.lower()}">lesson</a> '
-    links = f'<div class="whence">{anchor}<a href="{repo}/{mod.path}#L{node.lineno}">source</a></div>'
-    body = '\n\n'.join(filter(None, [links, plain(said, mod.name), '\n'.join(fields), *inner]))
-    fence = '````' if inner else fence
-    return '\n'.join([f'{fence}{{py:{kind}}} {sig}', *options, '', body, fence])
+    method = '.' in name
+    if isinstance(node, ast.ClassDef): d = class_entry(mod, name, node)
+    elif isinstance(node, ast.FunctionDef): d = function_entry(mod, name, node, method)
+    else: d = value_entry(mod, name, node, method)
+    inner = d.get('inner', [])
+    parts = [whence(mod, name, node, d['kind']), plain(d['said'], mod.name), '\n'.join(d.get('fields', [])), *inner]
+    body = '\n\n'.join(filter(None, parts))
+    fence = '````' if inner else '```'
+    return '\n'.join([f'{fence}{{py:{d["kind"]}}} {d["sig"]}', *d.get('options', []), '', body, fence])
 
 def reference(mod):
     "The page of the reference on one module."
     lesson = lessons[mod.name]
     body = [entry(mod, k, v) for k,v in mod.defs.items() if '.' not in k or k.split('.')[0] not in mod.defs]
-    return '\n\n'.join([f'# ae_erasing.{mod.name}', f'> {plain(mod.doc, mod.name)}', f'{{.also}}\nWhat it is for, with examples: [](/{pages[lesson]}.ipynb).', f'```{{py:module}} ae_erasing.{mod.name}\n```', *body, ''])
+    head = [f'# ae_erasing.{mod.name}', f'> {plain(mod.doc, mod.name)}']
+    lead = f'{{.also}}\nWhat it is for, with examples: [](/{pages[lesson]}.ipynb).'
+    return '\n\n'.join([*head, lead, f'```{{py:module}} ae_erasing.{mod.name}\n```', *body, ''])
 
 # --- results
 
@@ -307,6 +371,19 @@ class Page(HTMLParser):
         self.links += [a[k] for k in ('href','src') if a.get(k)]
         if tag=='img' and not (a.get('alt') or '').strip(): self.no_alt.append(a.get('src', '')[:80])
 
+def odd_link(u, l):
+    "Is the absolute link `l`, in parts `u`, no address of the web?"
+    return u.scheme not in ('data','mailto') and not re.fullmatch(r'https?://[\w-]+(\.[\w-]+)+(:\d+)?(/\S*)?', l)
+
+def wrong_link(l, p, read_pages):
+    "What is wrong with the link `l` of the page `p`; None if nothing"
+    u = urlsplit(l)
+    if u.scheme or u.netloc: return f'odd link {l[:80]}' if odd_link(u, l) else None
+    f = (p.parent/unquote(u.path)).resolve() if u.path else p
+    if f.is_dir(): f /= 'index.html'
+    if not f.exists(): return f'{l} leads nowhere'
+    if u.fragment and f in read_pages and unquote(u.fragment) not in read_pages[f].ids: return f'{l} leads to no place of that page'
+
 def problems(site):
     "One line for each link of the built site that leads nowhere, and each picture without words."
     read_pages = {p:Page(p) for p in sorted(site.rglob('*.html')) if '_static' not in p.relative_to(site).parts}
@@ -314,22 +391,15 @@ def problems(site):
     for p,page in read_pages.items():
         name = p.relative_to(site)
         out += [f'{name}: picture without alt text: {s}' for s in page.no_alt]
-        for l in page.links:
-            u = urlsplit(l)
-            if u.scheme or u.netloc:
-                if u.scheme not in ('data','mailto') and not re.fullmatch(r'https?://[\w-]+(\.[\w-]+)+(:\d+)?(/\S*)?', l): out.append(f'{name}: odd link {l[:80]}')
-                continue
-            f = (p.parent/unquote(u.path)).resolve() if u.path else p
-            if f.is_dir(): f /= 'index.html'
-            if not f.exists(): out.append(f'{name}: {l} leads nowhere')
-            elif u.fragment and f in read_pages and unquote(u.fragment) not in read_pages[f].ids: out.append(f'{name}: {l} leads to no place of that page')
+        out += [f'{name}: {wrong}' for l in page.links if (wrong := wrong_link(l, p, read_pages))]
     return out
 
 def build(out, folder):
     "Lay out, build, check; what is wrong, one line each."
     from sphinx.cmd.build import main as sphinx
     stage(folder/'pages')
-    if sphinx(['-q', '-W', '--keep-going', '-j', 'auto', '-c', str(root/'docs'), '-d', str(folder/'trees'), str(folder/'pages'), str(out)]): return ['Sphinx warned or failed: see above']
+    where = ['-c', str(root/'docs'), '-d', str(folder/'trees'), str(folder/'pages'), str(out)]
+    if sphinx(['-q', '-W', '--keep-going', '-j', 'auto', *where]): return ['Sphinx warned or failed: see above']
     return problems(out)
 
 if __name__=='__main__':

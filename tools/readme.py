@@ -1,4 +1,5 @@
-"README.md from the cells and stored outputs of nbs/index.ipynb; its pictures go to docs/images. `--check` writes nothing, and fails where they differ."
+"""README.md from the cells and stored outputs of nbs/index.ipynb; its pictures go to docs/images. `--check` writes nothing, and fails where
+they differ."""
 import base64, json, re, sys
 from pathlib import Path
 
@@ -12,7 +13,8 @@ def option(src, name): return m[1].strip() if (m := re.search(rf'^#\|\s*{name}:(
 
 def from_root(src):
     "Links that are relative to nbs/ made relative to the root."
-    return re.sub(r'(\]\(|src=")(?![a-z]+:|[#/"])(?:\./)?([^)\s"]+)', lambda m: m[1] + (m[2][3:] if m[2].startswith('../') else f'nbs/{m[2]}'), src)
+    def fix(m): return m[1] + (m[2][3:] if m[2].startswith('../') else f'nbs/{m[2]}')
+    return re.sub(r'(\]\(|src=")(?![a-z]+:|[#/"])(?:\./)?([^)\s"]+)', fix, src)
 
 def output(o, alt, files):
     "One stored output as markdown; a picture is added to `files`."
@@ -36,7 +38,8 @@ def make(root=root):
         if c['cell_type']!='code' or hidden.search(src): continue
         code = re.sub(r'^#\|.*\n?', '', src, flags=re.M)
         if option(src, 'echo')!='false': parts.append(fence(code, 'python'))
-        if option(src, 'output')!='false': parts += [output(o, option(src, 'fig-alt') or option(src, 'fig-cap'), files) for o in c['outputs']]
+        if option(src, 'output')=='false': continue
+        for o in c['outputs']: parts.append(output(o, option(src, 'fig-alt') or option(src, 'fig-cap'), files))
     return '\n\n'.join(p for p in parts if p)+'\n', files
 
 def main(check):

@@ -31,25 +31,31 @@ class Client(NotebookClient):
         return await super().async_execute_cell(cell, cell_index, **kwargs)
     execute_cell = run_sync(async_execute_cell)
 
+widget_state,widget_view = (f'application/vnd.jupyter.widget-{o}+json' for o in ('state', 'view'))
+
 def without_dead_widgets(nb):
-    "Keep the widgets that are linked in the browser, and their state; others are dead without a kernel, and go where a picture stands beside them."
-    state = nb.metadata.pop('widgets', {}).get('application/vnd.jupyter.widget-state+json', {}).get('state', {})
+    """Keep the widgets that are linked in the browser, and their state; others are dead without a kernel, and go where a picture stands
+    beside them."""
+    state = nb.metadata.pop('widgets', {}).get(widget_state, {}).get('state', {})
     def parts(m): return {m}.union(*map(parts, set(re.findall(r'IPY_MODEL_(\w+)', json.dumps(state[m]['state'])))))
     links = [parts(m) for m,s in state.items() if s['model_name'] in ('LinkModel', 'DirectionalLinkModel')]
     kept = set()
     for c in nb.cells:
         for o in c.get('outputs', []):
-            shown = o.get('data', {}).get('application/vnd.jupyter.widget-view+json', {}).get('model_id')
+            shown = o.get('data', {}).get(widget_view, {}).get('model_id')
             tree = parts(shown) if shown in state else set()
             alive = [l for l in links if l & tree]
             if alive: kept |= tree.union(*alive)
-            elif len(o.get('data', {}))>1: o.data.pop('application/vnd.jupyter.widget-view+json', None)
-    if kept: nb.metadata['widgets'] = {'application/vnd.jupyter.widget-state+json':dict(state={m:state[m] for m in state if m in kept}, version_major=2, version_minor=0)}
+            elif len(o.get('data', {}))>1: o.data.pop(widget_view, None)
+    if not kept: return
+    alive = {m:state[m] for m in state if m in kept}
+    nb.metadata['widgets'] = {widget_state:dict(state=alive, version_major=2, version_minor=0)}
 
 def run(path, skip, timeout):
     "Execute the notebook at `path`, and write it when it ran to the end."
     nb = nbformat.read(path, 4)
-    client = Client(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'], resources={'metadata':{'path':str(path.parent)}})
+    client = Client(nb, timeout=timeout, kernel_name='python3', extra_arguments=['--log-level=ERROR'],
+        resources={'metadata':{'path':str(path.parent)}})
     client.skip = skip
     client.execute()
     without_dead_widgets(nb)
@@ -69,7 +75,9 @@ def find(name):
     if not found: sys.exit(f'{name}: no such notebook in nbs')
     return found
 
-def notebooks(): return sorted(p for p in (root/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(root/'nbs').parts))
+def notebooks():
+    "All notebooks but hidden ones."
+    return sorted(p for p in (root/'nbs').rglob('*.ipynb') if not any(o[0] in '._' for o in p.relative_to(root/'nbs').parts))
 
 if __name__=='__main__':
     ap = argparse.ArgumentParser(description=__doc__)

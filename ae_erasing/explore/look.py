@@ -149,7 +149,7 @@ def _regions(look, step, threshold, k): return overlay_mask(look.im, look.region
 def _pseudo_mask(look, step, threshold, k): return overlay_mask(look.im, _only(look.pseudo(step, threshold), k))
 def _truth(look, step, threshold, k): return overlay_mask(look.im, _only(look.truth, k))
 
-# %% ../../nbs/12_explore/00_look.ipynb #look-difference
+# %% ../../nbs/12_explore/00_look.ipynb #7c9c955c
 def _difference(look, step, threshold, k):
     return difference(look.im, look.regions(step, threshold, k), _only(look.truth, k))
 
