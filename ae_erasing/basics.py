@@ -36,7 +36,7 @@ def _part(path):
 
 def atomic_write(
     path:Path, # Where the file shall be
-    save:callable, # Takes a path and writes the file there
+    save:Callable, # Takes a path and writes the file there
 ):
     "Write a file beside its place and rename it, so that a file that exists is whole."
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def write_json(
 
 # %% ../nbs/00_basics.ipynb #basics-013
 def thread_map(
-    f:callable, # Of one argument
+    f:Callable, # Of one argument
     xs, # Arguments
     n_workers:int=8, # Threads
     portion:int=256, # No more results than these wait to be taken

@@ -30,7 +30,7 @@ from fastai.vision.all import Learner, accuracy_multi, default_device, set_seed
 def train_step(
     data:ImageLabels, # The dataset
     recipe:Recipe, # The hyperparameters
-    erased:callable, # Index -> bool (H,W), what is erased from that image; None in the first step
+    erased:Callable, # Index -> bool (H,W), what is erased from that image; None in the first step
     fill:tuple, # Colour of erased pixels, (r,g,b) in [0,1]
     step:int=1, # Number of the step, which the seed depends on
     device=None, # Where to train; None is fastai's default

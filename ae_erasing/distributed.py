@@ -9,6 +9,7 @@ __all__ = ['n_ranks', 'is_rank0', 'rank_shard', 'barrier', 'rank0_first', 'init_
 
 # %% ../nbs/03_distributed.ipynb #ranks-002
 import datetime, math, os
+from collections.abc import Callable
 from contextlib import contextmanager
 from importlib.util import find_spec
 import torch
@@ -37,7 +38,7 @@ def barrier():
     distrib_barrier()
 
 def rank0_first(
-    f:callable, # Makes something, or finds it made
+    f:Callable, # Makes something, or finds it made
 ): # What `f` returns in this process
     "Call `f` in rank 0, and in the others once it has ended there, by an error too."
     try:

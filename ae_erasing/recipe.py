@@ -189,7 +189,7 @@ def read_recipe(
 # %% ../nbs/04_recipe.ipynb #recipe-vary
 def vary(
     recipe, # From `read`
-    read:callable, # `read_recipe` or its like
+    read:Callable, # `read_recipe` or its like
     overrides:dict, # Hyperparameters that shall differ; None leaves one as it is
 ): # A recipe with every value checked
     "A recipe with some hyperparameters changed."

@@ -50,3 +50,15 @@ def test_the_index_names_the_pages_in_their_order():
     listed = re.findall(r'\]\((\d\d_\w+(?:/\d\d_\w+)?)\.ipynb\)', table)
     paths = [p.relative_to(ROOT/'nbs') for p in measures.notebook_paths(ROOT)]
     assert listed==[p.with_suffix('').as_posix() for p in paths if re.match(r'\d\d_', p.parts[0])]
+
+def test_types():
+    "mypy finds no wrong name, call or return value; what it looks at is in pyproject.toml."
+    pytest.importorskip('mypy')
+    res = subprocess.run([sys.executable, '-m', 'mypy', 'ae_erasing'], capture_output=True, text=True, cwd=ROOT)
+    assert res.returncode==0, res.stdout
+
+def test_all_has_the_names_of_all_modules():
+    "But those of the commands and of the download"
+    named = set(re.findall(r'^from \.([\w.]+) import \*', SOURCES['all'], re.M))
+    left_out = {m for m in NUMBERS if m.startswith('commands.')} | {'cli', 'all', 'data.download'}
+    assert named=={*NUMBERS}-left_out

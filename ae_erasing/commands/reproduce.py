@@ -123,6 +123,7 @@ def reproduce(
     n_images = _n_images(devkit, images, valid)
     if is_rank0(): _echo_plan(recipes, n_images, gpu, where, limit=hours, also=thresholds)
     if plan_only: return
-    if run(devkit, out, *recipes, saliency, where, also=thresholds) is None: return
+    numbers,seg_numbers = recipes
+    if run(devkit, out, numbers, seg_numbers, saliency, where, also=thresholds) is None: return
     typer.echo((out/'paper.md').read_text())
     typer.echo(f'written: {out/"paper.md"}, {out/"score.md"}')

@@ -8,6 +8,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/01_data/drawing.html.md"""
 __all__ = ['SPECIES']
 
 # %% ../../nbs/01_data/06_drawing.ipynb #creature-002
+from collections.abc import Callable
 from math import floor, sqrt
 from typing import NamedTuple
 import numpy as np
@@ -38,7 +39,7 @@ class Dice:
 # %% ../../nbs/01_data/06_drawing.ipynb #drawing-shape
 class Shape(NamedTuple):
     "A distance, and a circle around what is inside."
-    dist:callable # Coordinates u, v -> distance outside the rim, negative inside
+    dist:Callable # Coordinates u, v -> distance outside the rim, negative inside
     x:float # Middle of the circle
     y:float
     reach:float # Its radius

@@ -9,7 +9,7 @@ __all__ = ['ImageLabels', 'item_size', 'Paths', 'subset', 'fingerprint', 'show_i
 
 # %% ../../nbs/01_data/01_labels.ipynb #data-002
 import hashlib, json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
@@ -28,11 +28,11 @@ class ImageLabels:
     labels:tuple # For each image the sorted indices of its classes; empty for a negative
     vocab:tuple # Names of the classes
     train:tuple # For each image, whether it is trained on and mined (True) or kept for validation
-    open_item:callable=open_image # (item, max_side) -> upright RGB Pillow image
-    open_truth:callable=None # item -> uint8 (H,W) mask of 0, k+1 and 255, or None; for scoring only
+    open_item:Callable=open_image # (item, max_side) -> upright RGB Pillow image
+    open_truth:Callable=None # item -> uint8 (H,W) mask of 0, k+1 and 255, or None; for scoring only
     notes:tuple=() # What was skipped, merged or looks odd in the source
     source:dict=None # Arguments of `get_data` that make the dataset again, if it came from there
-    open_size:callable=None # (item, max_side) -> (width, height); None reads the file's head, or draws
+    open_size:Callable=None # (item, max_side) -> (width, height); None reads the file's head, or draws
 
     def __len__(self): return len(self.items)
     def __repr__(self):
@@ -58,7 +58,7 @@ def truth(self:ImageLabels,
 def item_size(
     item, # A path, or what `open_item` takes
     max_side:int|None, # Longest side allowed, pixels; None allows any
-    open_item:callable=open_image, # Draws or opens what is no path
+    open_item:Callable=open_image, # Draws or opens what is no path
 )->tuple: # (width, height)
     "The size that an image will have, from the head of its file if it is one."
     return image_size(item, max_side) if isinstance(item, Path) else open_item(item, max_side).size

@@ -9,6 +9,7 @@ __all__ = ['CropFlip', 'image_dls']
 
 # %% ../../nbs/01_data/05_loaders.ipynb #data-002
 import math, random
+from collections.abc import Callable
 from functools import partial
 import numpy as np
 from PIL import Image
@@ -107,7 +108,7 @@ def image_dls(
     data:ImageLabels, # What to load
     size:int=224, # Side of the square the classifier sees, pixels
     bs:int=16, # Batch size
-    erased:callable=None, # Number of an image -> bool (H,W), what is erased from it; None for plain images
+    erased:Callable=None, # Number of an image -> bool (H,W), what is erased from it; None for plain images
     min_scale:float=.5, # Least share of the image's area in a training crop
     max_side:int=1024, # Larger photos are shrunk to this before cropping; `erased` masks must have the shrunk size
     num_workers:int=0, # Loader processes

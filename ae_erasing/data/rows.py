@@ -9,6 +9,7 @@ __all__ = ['run_keys', 'read_classes', 'from_rows', 'check_folder', 'class_list'
 
 # %% ../../nbs/01_data/02_rows.ipynb #data-002
 import difflib, hashlib, json
+from collections.abc import Callable
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -203,7 +204,7 @@ def from_rows(
     rows, # (path, names of its classes, True if for training), one an image
     root:Path, # Keys are made from paths relative to this
     classes:list|str|Path|None=None, # Order of the classes: a list, or a file with one a line; None is alphabetical
-    open_truth:callable=None, # Path of an image -> its ground truth or None
+    open_truth:Callable=None, # Path of an image -> its ground truth or None
     notes:tuple=(), # What the caller has to say already
     memory:Path|None=None, # File that remembers which of many images were sound, so that they are not looked at again
 )->ImageLabels: # Without the unreadable files, which `notes` names

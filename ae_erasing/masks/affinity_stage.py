@@ -75,7 +75,8 @@ def train_head(
     opt = torch.optim.AdamW(head.parameters(), lr=lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=epochs*len(items))
     for j in torch.cat([torch.randperm(len(items)) for _ in range(epochs)]).tolist():
-        loss = _head_loss(head, *_head_inputs(items[j]), radius)
+        levels,sure = _head_inputs(items[j])
+        loss = _head_loss(head, levels, sure, radius)
         opt.zero_grad()
         loss.backward()
         opt.step()
@@ -208,7 +209,9 @@ def train_affinity(
     "Train a head on the sure pixels of a stage's maps, and replace the maps by better ones."
     sure = SureImages(stage, *np.quantile(stage.pooled(), quantiles))
     head = train_head(sure, len(stage.data.vocab)+1, seed=seed)
-    for i in stage.each('maps'): stage.set_maps(i, improve_maps(head, *stage.features(i), stage.data.labels[i]))
+    for i in stage.each('maps'):
+        levels,picture = stage.features(i)
+        stage.set_maps(i, improve_maps(head, levels, picture, stage.data.labels[i]))
     return otsu(stage.pooled())
 
 # %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-all-1

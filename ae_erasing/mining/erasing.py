@@ -37,7 +37,7 @@ def erase(
 def normalised_fill(
     dls, # Loaders, with or without `Normalize`
     fill:tuple|None, # (r,g,b) in [0,1]; None is the mean that `Normalize` takes away
-)->float|torch.Tensor: # The colour on the scale of a batch
+)->float|tuple|torch.Tensor: # The colour on the scale of a batch
     "A fill colour as it is after the normalisation of `dls`."
     norm = find_normalize(dls)
     if fill is None: return 0.

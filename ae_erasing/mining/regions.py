@@ -8,6 +8,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/08_mining/regions.html.md"""
 __all__ = ['threshold_maps', 'min_confidence', 'allowed_area', 'keep_mined', 'to_batch', 'predict_probs']
 
 # %% ../../nbs/08_mining/01_regions.ipynb #mining-002
+from collections.abc import Callable
 import numpy as np, torch
 from torch.nn import functional as F
 from ..data.labels import ImageLabels
@@ -79,7 +80,7 @@ def to_batch(
     data:ImageLabels, # The dataset
     ids:list, # Images of one shape
     stats:tuple, # (mean, std) of the model's input
-    erased:callable=None, # Index -> bool mask (H,W)
+    erased:Callable=None, # Index -> bool mask (H,W)
     fill:tuple=(.5,.5,.5), # Colour of erased pixels, (r,g,b) in [0,1]
     size:tuple=None, # (width, height) to resize to; None leaves the image's own
     max_side:int=1024, # Larger photos are shrunk to this first, pixels
