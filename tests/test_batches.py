@@ -109,5 +109,5 @@ def test_batches_tell_how_far_they_are(three, data):
     told = []
     def tell(*args): told.append(args)
     assert list(MiningBatches(data, three.recipe, three.regions, 2, tell))==[], 'all is mined'
-    assert {head for head,*_ in told}=={'step 2: mining  '} and [k for _,k,_ in told]==sorted(k for _,k,_ in told)
+    assert {head for head,*_ in told}=={'step 2: mining'} and [k for _,k,_ in told]==sorted(k for _,k,_ in told)
     assert told[-1][1:]==(12,12) and len(told)==len(image_batches(data, three.mined, three.recipe.mine_size, three.recipe.bs))

@@ -27,8 +27,8 @@ def run(*cmd, **kwargs):
 
 def tree(dst):
     "A copy of the checkout without environments, history and what runs left."
-    left_out = ('.mypy_cache .venv .venv-colab .whl .gpu gpu-results .git .pytest_cache .hypothesis .ipynb_checkpoints __pycache__ _docs _proc '
-        '_proc_sphinx _site jupyter_execute vendor build dist runs models *.egg-info')
+    left_out = ('.mypy_cache .venv .venv-colab .whl .gpu gpu-results .git .pytest_cache .hypothesis .ipynb_checkpoints __pycache__ '
+        '_docs _proc _proc_sphinx _site jupyter_execute vendor build dist runs models *.egg-info')
     return Path(shutil.copytree(ROOT, dst, symlinks=True, ignore=shutil.ignore_patterns(*left_out.split())))
 
 # --- notebooks, modules and README in step

@@ -85,13 +85,13 @@ def test_wide_tables_scroll(browser, url):
 
 def test_phone_menu(browser, url):
     with reading(browser, url, viewport=dict(width=400, height=800)) as tab:
-        tab.goto(f'{url}/erasing.html')
+        tab.goto(f'{url}/08_mining/erasing.html')
         link = tab.locator('nav.bd-links a', has_text='Class activation maps').first
         assert not link.is_visible()
         tab.locator('button.primary-toggle:visible').first.click()
         link.wait_for(state='visible')
         link.click()
-        tab.wait_for_url('**/cam.html')
+        tab.wait_for_url('**/06_cam/maps.html')
 
 def test_search(browser, url):
     "By Ctrl+K, from any page."
@@ -114,7 +114,7 @@ def test_dark(browser, url):
     }'''
     seen = {}
     with reading(browser, url, color_scheme='light') as tab:
-        tab.goto(f'{url}/erasing.html')
+        tab.goto(f'{url}/08_mining/erasing.html')
         for mode in ('dark', 'light'):
             tab.locator('button.theme-switch-button:visible').first.click()
             tab.locator(f'button.theme-change-button[data-mode={mode}]:visible').click()

@@ -52,7 +52,7 @@ def __iter__(self:MiningBatches):
     for size,ids in self.batches:
         self.done += len(ids)
         self.left[size,len(ids)] -= 1
-        self.tell('mining  ')
+        self.tell('mining')
         if not all(self.regions.path(i, self.step).exists() for i in ids): yield size,ids
 
 @patch
