@@ -9,13 +9,13 @@ __all__ = ['CLASSES', 'PAPER', 'OURS', 'PAPER_STEPS', 'PAPER_LABELS', 'PAPER_LOS
            'is_voc', 'paper_rows', 'paper_table', 'class_table', 'loss_table', 'verdict', 'read_losses', 'plot_losses']
 
 # %% ../nbs/13_paper.ipynb #reproduce-002
-import csv
 from dataclasses import dataclass
 import numpy as np
 from matplotlib import pyplot as plt
 from .basics import markdown_table
 from .data.labels import ImageLabels
 from .evaluation.score_card import ScoreCard
+from .training import train_losses
 from .mining.run import MiningRun
 
 # %% ../nbs/13_paper.ipynb #reproduce-005
@@ -194,11 +194,7 @@ def read_losses(
     mining:MiningRun, # A run
 )->list: # By step, the loss that each epoch ended with
     "The training losses that a run keeps."
-    out = []
-    for t in range(1, len(mining.steps)+1):
-        with open(mining.out/f'step_{t}'/'history.csv', encoding='utf-8') as f:
-            out.append([float(r['train_loss']) for r in csv.DictReader(f)])
-    return out
+    return [train_losses(mining.out/f'step_{t}'/'history.csv') for t in range(1, len(mining.steps)+1)]
 
 # %% ../nbs/13_paper.ipynb #paper-plot
 def plot_losses(

@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/training.html.md"""
 
 # %% auto #0
 __all__ = ['COMPILE_AFTER', 'optimizer', 'step_schedule', 'half_type', 'half_precision', 'warn_not_compiled', 'Compile',
-           'LineBar', 'fit', 'save_history', 'mean_colour']
+           'LineBar', 'fit', 'save_history', 'train_losses', 'mean_colour']
 
 # %% ../nbs/07_training.ipynb #training-002
 import csv, time, warnings
@@ -177,6 +177,13 @@ def save_history(
         with open(f, 'w', newline='') as h:
             csv.writer(h).writerows([['epoch', *learn.recorder.metric_names[1:-1]], *rows])
     atomic_write(path, table)
+
+# %% ../nbs/07_training.ipynb #training-losses
+def train_losses(
+    path:Path, # From `save_history`
+)->list: # Of floats, one an epoch
+    "The training loss that each epoch ended with."
+    with open(path, newline='', encoding='utf-8') as f: return [float(r['train_loss']) for r in csv.DictReader(f)]
 
 # %% ../nbs/07_training.ipynb #training-019
 def mean_colour(

@@ -9,7 +9,7 @@ __all__ = ['RESUMABLE', 'read_run', 'run_recipe', 'open_run', 'with_cache', 'Era
            'step_summary', 'step_line', 'save_step', 'RunFolder']
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-002
-import csv, json, shutil, time
+import json, shutil, time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -24,7 +24,7 @@ from ..evaluation.metrics import ConfusionMatrix, scores
 from ..distributed import barrier, is_rank0, rank0_first
 from ..recipe import Recipe, with_older
 from ..cam.networks import save_cam_model
-from ..training import mean_colour, save_history
+from ..training import mean_colour, save_history, train_losses
 from .erasing import Regions
 from fastai.vision.all import Learner, store_attr
 from fastcore.basics import patch
@@ -183,10 +183,6 @@ def region_mask(
     return np.where(rank.min(0)==255, 0, np.array(labels, dtype=np.uint8)[winner]+1).astype(np.uint8)
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-loss
-def _last_loss(history):
-    "Training loss of the last epoch in a `history.csv`"
-    with open(history) as f: return float(list(csv.DictReader(f))[-1]['train_loss'])
-
 def _score_regions(cm, data, i, first):
     "Count the pixels of image `i`; `first` is None if it has no labels"
     if data.open_truth is None or (truth := data.truth(i)) is None: return
@@ -209,11 +205,12 @@ def step_summary(
             area.append((first>0).any(0).mean())
             confidence += list(regions.maps(i, step)[1])
         _score_regions(cm, data, i, first)
-    loss = _last_loss(regions.run/f'step_{step}'/'history.csv')
+    loss = train_losses(regions.run/f'step_{step}'/'history.csv')[-1]
     means = {k:float(np.mean(v)) for k,v in dict(confidence=confidence, mined=mined, area=area).items()}
     summary = dict(loss=loss, **means)
-    if data.open_truth is not None: summary |= {k:float(getattr(scores(cm), k)) for k in ('miou','precision','recall')}
-    return summary
+    if data.open_truth is None: return summary
+    judged = scores(cm)
+    return summary | {k:float(getattr(judged, k)) for k in ('miou','precision','recall')}
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-line
 def step_line(

@@ -8,7 +8,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/11_segmentation/segmenter.html.md"
 __all__ = ['round_summary', 'round_line', 'Segmenter', 'add_segmenters', 'add_predictions']
 
 # %% ../../nbs/11_segmentation/07_segmenter.ipynb #segment-002
-import csv, json
+import json
 from pathlib import Path
 from fastcore.basics import patch
 from matplotlib import pyplot as plt
@@ -19,6 +19,7 @@ from ..evaluation.mask_folders import score_folder
 from ..evaluation.score_card import ScoreCard
 from ..pictures import inline, overlay_mask
 from ..cam.crf import CRFS
+from ..training import train_losses
 from ..mining.run import MiningRun
 from ..masks.rules import names_of
 from ..masks.score import count_masks
@@ -30,7 +31,7 @@ def round_summary(
     folder:str|Path, # Folder of a round
 )->dict: # JSON-able figures of the round
     "How a round went: its loss, and scores of plain predictions where validation images have ground truth."
-    with open(Path(folder)/'history.csv') as f: d = dict(loss=float(list(csv.DictReader(f))[-1]['train_loss']))
+    d = dict(loss=train_losses(Path(folder)/'history.csv')[-1])
     if data.open_truth and any(data.truth(i) is not None for i in data.valid_idxs):
         s = scores(count_masks(data, Path(folder)/'valid', data.valid_idxs))
         d.update(miou=float(s.miou), precision=float(s.precision), recall=float(s.recall))
