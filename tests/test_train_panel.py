@@ -56,6 +56,18 @@ def test_a_stopped_run_is_resumed(tmp_path, at):
     erase_loop(herd(), tmp_path/'b', verbose=False, **numbers)
     same(tmp_path/'a', tmp_path/'b')
 
+def test_a_thread_that_stops_at_once_has_the_last_word(tmp_path):
+    "The thread may end before `stop` does"
+    panel = TrainPanel(herd(), tmp_path/'a', **{**quick, 'epochs':999})
+    say = panel.say
+    def slow(text):
+        if panel.stopping and 'Stopping' in text: panel.thread.join()
+        say(text)
+    panel.say = slow
+    panel.start()
+    panel.stop()
+    assert panel.wait() is None and 'Stopped. Start resumes it.' in panel.state.value
+
 def test_errors_are_told(tmp_path):
     panel = TrainPanel(tmp_path/'nowhere', tmp_path/'a')
     panel.start()

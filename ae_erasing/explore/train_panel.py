@@ -130,8 +130,9 @@ def _start(self:TrainPanel, button): self.start()
 def stop(self:TrainPanel):
     "Ask it to end; what is finished stays"
     if not (self.thread and self.thread.is_alive()): return
-    self.stopping,self.halt.disabled = True,True
-    self.say('Stopping at the next batch.')
+    self.say('Stopping at the next batch.') # before the flag: what the thread says comes last
+    self.halt.disabled = True
+    self.stopping = True
 
 @patch
 def _stop(self:TrainPanel, button): self.stop()
