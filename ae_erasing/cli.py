@@ -28,7 +28,7 @@ def _prepare_process():
     for f in (sys.stdout, sys.stderr):
         if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
-    if int(os.environ.get('RANK', 0)): sys.stdout = open(os.devnull, 'w')
+    if int(os.environ.get('RANK', 0)): sys.stdout = open(os.devnull, 'w', encoding='utf-8')
 
 # %% ../nbs/17_cli.ipynb #cli-016
 def main(

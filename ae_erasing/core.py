@@ -90,19 +90,21 @@ def erase_loop(
     progress:Callable=None, # Called in place of the bars, as `ProgressBar` is called
     cbs:list=(), # More fastai callbacks, for the training of each step
     compile:bool=False, # Compile where enough work is left (`COMPILE_AFTER`); this changes the last bits
+    update:bool=False, # Where images are gone, changed or new since: go on, and mine these with the classifiers there are
     **overrides, # Any other hyperparameter of `Recipe`
 )->MiningRun: # Shows itself in a notebook: a table of the steps and a picture
     "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1). Other hyperparameters are those of `Recipe`."
     data = get_data(data)
     recipe = choose_recipe(recipe, data.name, dict(steps=steps, threshold=threshold, **overrides))
     progress = init_distributed(device) and (progress or verbose)
-    run = RunFolder(out, data, recipe, fresh)
+    run = RunFolder(out, data, recipe, fresh, update)
     run.prepare(cache, verbose, progress)
     for t in run.steps_to_do():
         if not run.weights(t).exists():
             more = [*cbs, Compile()] if compile else cbs
             learn = train_step(run.data, recipe, run.erased(t), run.fill, t, device, run.start_from(t), progress, more)
             run.save(learn, t)
-        mine_step(run.data, recipe, run.regions, t, run.fill, device, progress, compile)
+        todo = run.to_mine(t)
+        mine_step(todo.data, recipe, todo, t, run.fill, device, progress, compile)
         run.finish(t, verbose)
     return MiningRun(run.data, out)

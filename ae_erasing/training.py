@@ -174,7 +174,7 @@ def save_history(
     def number(v): return '' if v is None else f'{v:.6g}'
     rows = [[e, *map(number, row)] for e,row in enumerate(learn.recorder.values)]
     def table(f):
-        with open(f, 'w', newline='') as h:
+        with open(f, 'w', newline='', encoding='utf-8') as h:
             csv.writer(h).writerows([['epoch', *learn.recorder.metric_names[1:-1]], *rows])
     atomic_write(path, table)
 

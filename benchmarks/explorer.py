@@ -83,7 +83,7 @@ def made_up(recipe, n, folder):
         weights = {k:v.contiguous() for k,v in model.state_dict().items()}
         save_file(weights, folder/f'run/step_{t}/model.safetensors', metadata=dict(model=json.dumps(meta)))
         run['steps'][str(t)] = dict(loss=.1, confidence=.9, mined=.1, area=.1, seconds=1.)
-    (folder/'run/run.json').write_text(json.dumps(run))
+    (folder/'run/run.json').write_text(json.dumps(run), encoding='utf-8')
     return MiningRun(data, folder/'run')
 
 def moves(ex):

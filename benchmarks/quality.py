@@ -33,7 +33,7 @@ def parse():
 
 def cpu_name():
     "The processor's name as the system gives it"
-    try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name'))
+    try: return next(l.split(':')[1].strip() for l in open('/proc/cpuinfo', encoding='utf-8') if l.startswith('model name'))
     except (OSError, StopIteration): return platform.processor() or platform.machine()
 
 def machine():
@@ -171,7 +171,7 @@ def run_seed(args, seed):
     out = args.runs/f'{args.name or data.name}-{seed}'
     mining,done = erase_loop(data, out, recipe),out/'quality.json'
     asked = dict(recipe=vars(recipe), seg=args.seg_set, segment=not args.no_segment, truth=str(args.truth))
-    if done.exists() and (was := json.loads(done.read_text()))['asked']==json.loads(json.dumps(asked)):
+    if done.exists() and (was := json.loads(done.read_text(encoding='utf-8')))['asked']==json.loads(json.dumps(asked)):
         return data,recipe,(seed, was['stages'], was['steps'])
     share = write_masks(mining, progress=False)['share']
     truth = truth_folder(args.truth, mining) if args.truth else None
@@ -182,7 +182,7 @@ def run_seed(args, seed):
     stages = {s.stage:as_dict(s) for s in card.stages}
     steps = {k:[s[k] for s in mining.steps] for k in ('seconds','loss','confidence','area')}
     steps |= dict(share=share, added=added(mining, truth or mining.data.truth))
-    done.write_text(json.dumps(dict(asked=asked, stages=stages, steps=steps)))
+    done.write_text(json.dumps(dict(asked=asked, stages=stages, steps=steps)), encoding='utf-8')
     return data,recipe,(seed, stages, steps)
 
 def table(runs, split):

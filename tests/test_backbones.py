@@ -215,6 +215,45 @@ def test_weights_from_files(suffix, kind, tmp_path):
         assert _same_body(got, ours) and stats is not None and got.head.out_channels==5
     assert not _same_body(cam_model('test_resnet', 5, False, 32)[0], ours)
 
+def nested(sd):
+    "The same weights as others save them: {how: content of a file}"
+    def under(prefix, more=()): return {**dict(more), **{prefix+k:v for k,v in sd.items()}}
+    adam = {'state':{i:dict(exp_avg=v) for i,v in enumerate(sd.values())}, 'param_groups':[dict(lr=.1)]}
+    return {'module.':under('module.'), '_orig_mod.module.':under('_orig_mod.module.'), 'backbone.':under('backbone.', under('head.')),
+        'model.0.encoder.':under('model.0.encoder.', [('epoch', torch.ones(3))]),
+        'student and teacher':under('student.', under('teacher.')),
+        'state_dict':dict(state_dict=under('module.'), epoch=3, optimizer=adam),
+        'model_state_dict':dict(model_state_dict=sd, optimizer=adam),
+        'net':dict(net=under('net.'), acc=.9), 'two deep':dict(checkpoint=dict(model=sd, step=torch.tensor(3)), args=dict(lr=.1)),
+        'ema':dict(model_ema=dict(module=under('module.', [('n_averaged', torch.tensor(1))])))}
+
+HOWS = tuple(nested({}))
+
+@pytest.mark.parametrize('how', HOWS)
+def test_weights_are_found_below_words_and_prefixes(how, tmp_path):
+    "Data-parallel training, compiling, Lightning and others wrap a network before they save it"
+    torch.manual_seed(1)
+    ours = cam_model('test_resnet', 3, False)[0]
+    with torch.no_grad():
+        for p in ours.body.parameters(): p.normal_()
+    torch.save(nested(ours.body.state_dict())[how], path := tmp_path/'w.pth')
+    assert _same_body(cam_model('test_resnet', 5, path, 32)[0], ours)
+
+def test_layers_of_vgg_are_found_below_a_prefix():
+    "Torchvision's and our own; the last is not of a VGG"
+    small = {f'features.{k}.{p}':torch.ones(1) for k in (0,2) for p in ('weight','bias')}
+    for prefix in ('','module.','backbone.','a.b.'):
+        for names in (small, {k.removeprefix('features.'):v for k,v in small.items()}):
+            state = {'epoch':torch.ones(1), 'other.0.weight':torch.ones(1), **{prefix+k:v for k,v in names.items()}}
+            with fails('w.pth: does not fit VGG-16 (2 layers found'): load_vgg(nn.Sequential(nn.Conv2d(3, 3, 3)), state, 'w.pth')
+
+def test_weights_of_another_network_are_refused_below_a_prefix_too(tmp_path):
+    other = timm.create_model('test_efficientnet').state_dict()
+    torch.save(dict(state_dict={f'module.{k}':v for k,v in other.items()}), p := tmp_path/'w.pth')
+    with fails('w.pth', 'does not fit this backbone', 'check arch'): cam_model('test_resnet', 3, p)
+    torch.save(dict(optimizer=dict(lr=.1), epoch=3), p)
+    with fails('w.pth', 'holds no weights by name'): cam_model('test_resnet', 3, p)
+
 def save_other(arch, p): torch.save(timm.create_model(arch, pretrained=False).state_dict(), p)
 
 class Evil:

@@ -1,10 +1,10 @@
 "Decoded images are the images, and what was cut off is never taken for whole."
-import json, multiprocessing, os, pickle, signal, time
+import json, multiprocessing, os, pickle, shutil, signal, time
 from dataclasses import replace
 from types import SimpleNamespace
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ae_erasing.data.images import work_size
 from ae_erasing.data.labels import ImageLabels
@@ -86,6 +86,27 @@ def test_other_datasets_have_other_files(data, tmp_path):
     herds = [creatures(n=3, n_valid=1, size=s) for s in (64,96)]
     for h in herds: alike(h, cache_images(h, tmp_path), (None,1024))
     assert cache_images(herds[0], tmp_path).fingerprint()==herds[0].fingerprint()!=herds[1].fingerprint()
+
+@pytest.mark.parametrize('again', ('opened anew','the same object','with its cache'))
+def test_inverted_pixels_are_decoded_anew(tmp_path, again):
+    "Of a BMP that has the size it had"
+    root = tmp_path/'photos'
+    for n in ('cat/a','dog/b'):
+        (root/n).parent.mkdir(parents=True)
+        Image.fromarray(np.random.default_rng(len(n)).integers(0, 256, (9,8,3), dtype=np.uint8)).save(root/f'{n}.bmp')
+    data = from_folder(root)
+    fast = cache_images(data, tmp_path/'cache')
+    before,path = np.array(fast.image(1)),data.items[1]
+    size = path.stat().st_size
+    ImageOps.invert(Image.open(path)).save(path)
+    assert path.stat().st_size==size
+    now = cache_images({'opened anew':from_folder(root), 'the same object':data, 'with its cache':fast}[again], tmp_path/'cache')
+    assert np.array_equal(np.array(now.image(1)), 255-before) and len(list((tmp_path/'cache').glob('*.bin')))==2
+
+def test_a_cache_that_was_deleted_is_done_without(data, tmp_path):
+    fast = cache_images(data, tmp_path/'cache')
+    shutil.rmtree(tmp_path/'cache')
+    alike(data, fast)
 
 def test_no_room_is_an_error(data, tmp_path, monkeypatch):
     monkeypatch.setattr(cache.shutil, 'disk_usage', lambda p: SimpleNamespace(free=10**9))

@@ -4,8 +4,10 @@ import numpy as np, pytest
 from hypothesis import assume, given, settings, strategies as st
 from PIL import Image
 
+from ae_erasing.basics import AEError
 from ae_erasing.data.coco import *
 from ae_erasing.data.sources import get_data
+from coco_kit import entry, noise as kit_noise, square, thing as thing2, write_json
 from conftest import fails
 
 # outlines
@@ -202,7 +204,7 @@ def spoil_folder(r): shutil.rmtree(r/'val2014')
 def spoil_gone(r): (r/'annotations'/'instances_train2014.json').unlink()
 
 SPOILT = [(spoil_json, ('instances_train2014.json', 'unpack')), (spoil_keys, ('instances_train2014.json', 'categories')),
-    (spoil_list, ('instances_train2014.json',)), (spoil_class, ('instances_train2014.json', 'classes 5')),
+    (spoil_list, ('instances_train2014.json',)), (spoil_class, ('instances_train2014.json', 'class 5')),
     (spoil_names, ('instances_val2014.json', 'other classes')), (spoil_folder, ('no folder val2014', 'val2014.zip')),
     (spoil_gone, ('instances_train2014.json', 'is not there'))]
 
@@ -217,3 +219,89 @@ def test_pictures_that_coco_lists_but_are_not_there_are_noted(tmp_path):
     (root/'train2014'/f'{key("train2014", 8)}.jpg').unlink()
     data = coco(root)
     assert len(data)==3 and any('skipped' in n and key('train2014', 8) in n for n in data.notes)
+
+# other splits
+
+def unpacked(root, split, folder, name='{}.jpg', size=(80,64)):
+    "A split whose images lie in `folder`, of which the file knows them by `name`"
+    for k in (1,2): kit_noise(root/folder/f'{k}.jpg', k+len(split), size)
+    write_json(root/'annotations'/f'instances_{split}.json', [thing2(1), thing2(2, 'dog')], [entry(k, name.format(k), size) for k in (1,2)])
+    return root
+
+def mined(data): return sum(data.train),len(data)
+
+@pytest.mark.parametrize('split', ('train2017','train2014','train','default','mine','Train_v2'))
+@pytest.mark.parametrize('folder', ('{}','images/{}','images','.'))
+def test_any_split_is_found_wherever_its_images_lie(split, folder, tmp_path):
+    data = get_data(unpacked(tmp_path/'set', split, folder.format(split)))
+    assert mined(data)==(2,2) and data.vocab==('cat','dog') and (data.truth(0)==square(1)).all() and (data.truth(1)==square(2)).all()
+    assert data.fingerprint()==get_data(**data.source).fingerprint()
+
+@pytest.mark.parametrize('train,valid', [('train2017','val2017'), ('train','val'), ('train','valid'), ('train','validation'), ('train2014','val2014')])
+def test_validation_is_named_like_training(train, valid, tmp_path):
+    root = unpacked(unpacked(tmp_path/'set', train, train), valid, valid)
+    data = get_data(root)
+    assert mined(data)==(2,4) and len(get_data(root, valid=''))==2 and mined(get_data(root, train=valid))==(2,2)
+    assert all((data.truth(i)==square(1+i%2)).all() for i in range(4))
+
+def test_2014_goes_before_2017_and_the_rest_is_noted(tmp_path):
+    root = tmp_path/'set'
+    for s in ('train2014','val2014','train2017','test-dev'): unpacked(root, s, s)
+    data = get_data(root)
+    assert {p.parent.name for p in data.items}=={'train2014','val2014'} and any('not used: test-dev, train2017' in n for n in data.notes)
+    data = get_data(root, train='train2017', valid='val2014')
+    assert {p.parent.name for p in data.items}=={'train2017','val2014'} and get_data(**data.source).keys==data.keys
+
+@pytest.mark.parametrize('splits,kwargs,says', [(('val2017',), {}, 'val2017'), (('a','b'), {}, 'a, b'), (('default',), dict(train='other'), 'default'),
+    (('train2017',), dict(valid='val2017'), 'train2017'), (('train_a','train_b'), {}, 'train_a, train_b')])
+def test_a_split_that_is_not_there_is_named_with_those_that_are(splits, kwargs, says, tmp_path):
+    for s in splits: unpacked(tmp_path/'set', s, s)
+    with fails('is not there', '--train', f'among {says}'): get_data(tmp_path/'set', **kwargs)
+
+@pytest.mark.parametrize('name', ('default/{}.jpg', 'images/default/{}.jpg', '/home/me/data/{}.jpg', 'C:\\data\\{}.jpg', 'default\\{}.jpg'))
+def test_folders_in_the_names_of_images(name, tmp_path):
+    data = get_data(unpacked(tmp_path/'set', 'default', 'images/default', name))
+    assert data.keys==('1','2') and (data.truth(0)==square(1)).all()
+
+def test_images_that_lie_nowhere_are_named(tmp_path):
+    root = unpacked(tmp_path/'set', 'default', 'pictures')
+    with fails('no folder default', 'instances_default.json', '1.jpg'): get_data(root)
+
+def test_a_file_of_annotations_is_a_source(tmp_path):
+    root = unpacked(tmp_path/'set', 'default', 'images')
+    want = get_data(root)
+    assert get_data(root/'annotations'/'instances_default.json').fingerprint()==want.fingerprint()
+    shutil.copy(root/'annotations'/'instances_default.json', root/'result.json')
+    data = get_data(str(root/'result.json'))
+    assert data.keys==want.keys and data.name=='set' and get_data(**data.source).keys==want.keys and (data.truth(1)==square(2)).all()
+    unpacked(unpacked(tmp_path/'two', 'train2017', 'train2017'), 'val2017', 'val2017')
+    assert mined(get_data(tmp_path/'two'/'annotations'/'instances_train2017.json'))==(2,4)
+    assert mined(get_data(tmp_path/'two'/'annotations'/'instances_val2017.json'))==(2,2)
+
+def test_annotations_that_lie_among_their_images(tmp_path):
+    for s in ('train','valid','test'):
+        unpacked(tmp_path/'set', s, s)
+        (tmp_path/'set'/'annotations'/f'instances_{s}.json').rename(tmp_path/'set'/s/'_annotations.coco.json')
+    (tmp_path/'set'/'annotations').rmdir()
+    data = get_data(tmp_path/'set')
+    assert mined(data)==(2,4) and any('not used: test' in n for n in data.notes) and (data.truth(3)==square(2)).all()
+
+def test_splits_are_for_layouts_that_have_them(tmp_path):
+    for k,d in enumerate('ab'): kit_noise(tmp_path/'photos'/d/f'{k}.jpg', k)
+    (tmp_path/'l.csv').write_text('image,labels\nphotos/a/0.jpg,a\n', encoding='utf-8')
+    for source in (tmp_path/'photos', tmp_path/'l.csv', 'creatures'):
+        with fails('--train', "COCO's or VOC's", str(source)): get_data(source, train='a')
+        with fails('--valid'): get_data(source, valid='a')
+
+def test_the_command_takes_any_split(tmp_path, monkeypatch, capsys):
+    from ae_erasing.cli import main
+    seen = []
+    def stop(data, *args, **kwargs):
+        seen.append(data)
+        raise AEError('stopped')
+    monkeypatch.setattr('ae_erasing.core.erase_loop', stop)
+    for s in ('train2017','val2017','mine'): unpacked(tmp_path/'set', s, s)
+    for n,args in enumerate(((), ('--train','mine'), ('--train','mine','--valid','val2017'), ('--train','no'))):
+        with pytest.raises(SystemExit): main(['mine', str(tmp_path/'set'), '--out', str(tmp_path/f'run{n}'), *args])
+    assert [mined(d) for d in seen]==[(2,4), (2,2), (2,4)] and {p.parent.name for p in seen[1].items}=={'mine'}
+    assert "choose with --train and --valid among mine, train2017, val2017" in capsys.readouterr().err

@@ -177,8 +177,8 @@ def test_ctrl_c_and_kill_by_hand(crowd, whole, tmp_path):
 def test_hyperparameters_complete_by_tab():
     "In Jupyter, whose completer reads the signature; each is a keyword beside the loop's own parameters"
     ps = inspect.signature(erase_loop).parameters
-    own = 'data out recipe steps threshold device fresh verbose cache progress cbs compile'.split()
-    assert list(ps)[:12]==own and set(ps)==set(own)|{f.name for f in fields(Recipe)}-{'name'}
+    own = 'data out recipe steps threshold device fresh verbose cache progress cbs compile update'.split()
+    assert list(ps)[:13]==own and set(ps)==set(own)|{f.name for f in fields(Recipe)}-{'name'}
     assert all(p.default is None and p.kind==p.KEYWORD_ONLY for k,p in ps.items() if k not in own)
     shell = InteractiveShell()
     shell.user_ns['erase_loop'] = erase_loop
@@ -190,7 +190,7 @@ def test_names_that_no_recipe_has_are_refused(data, tmp_path):
     "With the right one, before anything is written"
     for wrong,right in (('epoch','epochs'), ('refine','refine_iters'), ('treshold','threshold')):
         with fails(f'{wrong}: is no hyperparameter', f"'{right}'"): erase_loop(data, tmp_path/'run', 'photos', **{wrong:3})
-    own = 'photos', 1, .5, 'cpu', False, False, False, None, (), False
+    own = 'photos', 1, .5, 'cpu', False, False, False, None, (), False, False
     with pytest.raises(TypeError): erase_loop(data, tmp_path/'run', *own, 'resnet18')
     assert not (tmp_path/'run').exists()
 

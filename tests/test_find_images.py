@@ -35,6 +35,17 @@ def test_brackets_in_a_name_are_no_pattern_if_there_is_such_a_file(tmp_path):
     pictures(tmp_path, 'a[1].png', 'a1.png')
     assert list(find_images(tmp_path/'a[1].png'))==['a[1]'] and list(find_images(tmp_path/'a?.png'))==['a1']
 
+@pytest.mark.parametrize('folder,pattern,names', (('[2024]','*.png',['a','b']), ('[2024]','x/*.png',['c']), ('[2024]','[ab].png',['a','b']),
+    ('trip [1] (x)','**/*.png',['a','b','x/c']), ('a?b*','a.png',['a'])))
+def test_patterns_in_a_folder_with_brackets_in_its_name(folder, pattern, names, tmp_path):
+    pictures(tmp_path/folder, 'a.png', 'b.png', 'x/c.png')
+    pictures(tmp_path/'2', 'other.png')
+    assert list(find_images(f'{tmp_path}/{folder}/{pattern}'))==names
+
+def test_a_folder_of_other_kinds_of_files_says_which(tmp_path):
+    for f in ('a.heic','b.heic','c.raw'): (tmp_path/f).touch()
+    with fails('holds no images', '3 files look like images', '2 .heic'): find_images(tmp_path)
+
 PARTS = st.tuples(*map(st.sampled_from, (('','x/','x/y/','X/'), ('a','A','a.jpg','b','.a.b'), ('.jpg','.png','.PNG','.jpeg'))))
 
 @given(st.lists(PARTS, min_size=1, max_size=12, unique=True))

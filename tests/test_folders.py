@@ -1,11 +1,17 @@
 "Folders of classes, with and without a split, become datasets."
-import shutil
+import os, shutil, sys
 from pathlib import Path
+from types import SimpleNamespace
 import pytest
+from PIL import Image
 
+import ae_erasing.data.loaders # `data.dls`; chkstyle: ignore # noqa: F401
+from ae_erasing.data import images
 from ae_erasing.data.folders import from_folder
+from ae_erasing.data.images import IMAGE_SUFFIXES, image_files, unread_note
+from ae_erasing.data.sources import get_data
 from conftest import fails
-from tiny_data import by_key, photo, photos, said
+from tiny_data import ROWS, WANT, by_key, devkit, photo, photos, said, table
 
 def test_folder_classes_labels_and_keys(tmp_path):
     data = from_folder(photos(tmp_path, 'dog/x.png', 'cat/a.png', 'cat/indoor/deep/b.png', 'dog/y.jpg'))
@@ -90,3 +96,138 @@ def test_folders_that_hold_nothing_are_errors(tmp_path):
 def test_only_validation_images_is_an_error(tmp_path):
     photos(tmp_path, 'train/none/1.png', 'valid/cat/2.png')
     with fails('no training image has a label'): from_folder(tmp_path)
+
+# folders that are no classes
+
+@pytest.mark.parametrize('images,masks', (('images','masks'), ('JPEGImages','SegmentationClass'), ('imgs','ground_truth'), ('Images','labels'),
+    ('JPEGImages','SegmentationClassPNG')))
+@pytest.mark.parametrize('top', ('','train/'))
+def test_images_and_masks_are_no_classes(images, masks, top, tmp_path):
+    photos(tmp_path, f'{top}{images}/1.png', f'{top}{images}/2.png', f'{top}{masks}/1.png', f'{top}{masks}/2.png')
+    with fails(f'images ({images}) and masks ({masks})', 'CSV table (image,labels)', f'--images {tmp_path/top/images}', f'--truth {tmp_path/top/masks}'):
+        from_folder(tmp_path)
+
+def test_class_folders_among_the_images_are_pointed_at(tmp_path):
+    photos(tmp_path, 'images/cat/1.png', 'images/dog/2.png', 'masks/1.png', 'masks/2.png')
+    with fails('masks (masks)', f'give {tmp_path/"images"};'): from_folder(tmp_path)
+    assert from_folder(tmp_path/'images').vocab==('cat','dog')
+
+@pytest.mark.parametrize('name', ('images','JPEGImages','img'))
+def test_one_folder_of_images_is_no_class(name, tmp_path):
+    photos(tmp_path, f'{name}/1.png', f'{name}/2.png')
+    with fails(f'holds images ({name}), not a folder for each class', 'CSV table'): from_folder(tmp_path)
+
+def test_a_class_called_masks_is_noted(tmp_path):
+    data = from_folder(photos(tmp_path, 'cat/1.png', 'dog/2.png', 'masks/3.png'))
+    assert data.vocab==('cat','dog','masks') and said(data, 'masks is taken for a class', '--truth')
+
+# too deep, or not deep enough
+
+@pytest.mark.parametrize('top', ('photos/','photos/photos/','my set/v2/'))
+def test_folders_around_the_class_folders_are_passed_through(top, tmp_path):
+    data = from_folder(photos(tmp_path, f'{top}cat/1.png', f'{top}dog/2.png'))
+    assert by_key(data)=={'1':({'cat'},True), '2':({'dog'},True)} and data.name==tmp_path.name and said(data, f'those in {top[:-1]}')
+
+def test_folders_around_a_split_and_in_it_are_passed_through(tmp_path):
+    want = {'1':({'cat'},True), '2':({'dog'},True), '3':({'cat'},False)}
+    assert by_key(from_folder(photos(tmp_path/'a', 'set/train/cat/1.png', 'set/train/dog/2.png', 'set/valid/cat/3.png')))==want
+    assert by_key(from_folder(photos(tmp_path/'b', 'train/set/cat/1.png', 'train/set/dog/2.png', 'valid/set/cat/3.png')))==want
+
+def test_a_devkit_or_coco_in_a_folder_is_found(tmp_path):
+    devkit(tmp_path/'unpacked/my set', ROWS)
+    assert by_key(get_data(tmp_path/'unpacked'))==WANT
+
+def test_one_class_of_loose_images_stays_a_class(tmp_path):
+    data = from_folder(photos(tmp_path, 'cat/1.png', 'cat/old/2.png'))
+    assert data.vocab==('cat',) and len(data)==2 and said(data, 'one class')
+
+def test_a_folder_that_is_a_class_is_pointed_out_of(tmp_path):
+    photos(tmp_path, 'cat/1.png', 'dog/2.png')
+    with fails('holds no folders', f'or give {tmp_path} if cat is a class'): from_folder(tmp_path/'cat')
+
+def test_a_table_in_the_folder_is_pointed_at(tmp_path):
+    table(photos(tmp_path, '1.png', '2.png')/'labels.csv', 'image,labels\n1.png,cat\n2.png,dog\n')
+    with fails('holds no folders, but a table', f'give {tmp_path/"labels.csv"}'): from_folder(tmp_path)
+
+# what is read
+
+@pytest.mark.parametrize('suffix', ('jfif','avif','jp2','jpe','tga','pgm','j2k','psd','mpo','webp'))
+def test_all_that_pillow_reads_is_read(suffix, tmp_path):
+    assert f'.{suffix}' in IMAGE_SUFFIXES
+    if suffix=='psd': return # Pillow writes none
+    data = from_folder(photos(tmp_path, f'cat/a.{suffix}', f'dog/b.{suffix.upper()}'))
+    assert by_key(data)=={'a':({'cat'},True), 'b':({'dog'},True)} and not data.notes and data.image(0).mode=='RGB'
+
+@pytest.mark.parametrize('files,says', ((('cat/x.heic','dog/y.HEIC','cat/z.raw'), ('3 files', '2 .heic', '1 .raw', 'pillow-heif')),
+    (('cat/x.cr2',), ('1 files', '1 .cr2')), (('loose.NEF','cat/in/y.dng'), ('2 files', '1 .nef', '1 .dng'))))
+def test_files_that_look_like_images_and_are_not_read_are_counted(files, says, tmp_path):
+    photos(tmp_path, 'cat/1.png', 'dog/2.png')
+    for f in files:
+        (tmp_path/f).parent.mkdir(exist_ok=True)
+        (tmp_path/f).write_bytes(b'x')
+    data = from_folder(tmp_path)
+    assert len(data)==2 and said(data, 'look like images and are not read', *says)
+
+def test_hidden_files_are_not_counted(tmp_path):
+    for f in ('.a.heic','__MACOSX/b.raw','notes.txt','clip.mp4'): photo(tmp_path/'x.png').parent.joinpath(f).parent.mkdir(exist_ok=True)
+    for f in ('.a.heic','__MACOSX/b.raw','notes.txt','clip.mp4'): (tmp_path/f).touch()
+    assert unread_note(tmp_path)==[]
+
+def test_heic_is_read_with_pillow_heif(tmp_path):
+    heif = pytest.importorskip('pillow_heif')
+    for name in ('cat/a','dog/b'): heif.from_pillow(Image.open(photo(tmp_path/f'{name}.png'))).save(tmp_path/f'{name}.heic')
+    for p in tmp_path.rglob('*.png'): p.unlink()
+    data = from_folder(tmp_path)
+    assert [p.name for p in image_files(tmp_path)]==['a.heic','b.heic'] and data.vocab==('cat','dog') and data.image(0).size==(24,18)
+
+def test_pillow_heif_is_asked_if_it_is_there(monkeypatch):
+    asked = []
+    monkeypatch.setitem(sys.modules, 'pillow_heif', SimpleNamespace(register_heif_opener=lambda: asked.append(True)))
+    assert images._readable()==IMAGE_SUFFIXES and asked
+    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+    assert images._readable()==IMAGE_SUFFIXES
+
+# links
+
+@pytest.fixture
+def linked(tmp_path):
+    "Class folders, of which one has a link to photos elsewhere"
+    photos(tmp_path, 'set/cat/1.png', 'set/dog/2.png', 'disk/3.png', 'disk/deep/4.png')
+    (tmp_path/'set/cat/more').symlink_to(tmp_path/'disk')
+    return tmp_path/'set'
+
+needs_links = pytest.mark.skipif(os.name=='nt', reason='links need rights on Windows')
+
+@needs_links
+def test_linked_folders_are_looked_through(linked):
+    data = from_folder(linked)
+    assert by_key(data)=={'1':({'cat'},True), '3':({'cat'},True), '4':({'cat'},True), '2':({'dog'},True)}
+
+@needs_links
+def test_a_class_folder_may_be_a_link(linked, tmp_path):
+    (linked/'emu').symlink_to(photos(tmp_path/'far', '5.png'))
+    assert by_key(from_folder(linked))['5']==({'emu'},True)
+
+@needs_links
+def test_links_that_lead_in_a_circle_do_no_harm(linked, tmp_path):
+    (tmp_path/'disk/deep/back').symlink_to(tmp_path/'disk')
+    (linked/'cat/up').symlink_to(linked)
+    (linked/'dog/self').symlink_to(linked/'dog')
+    (linked/'dog/gone').symlink_to(tmp_path/'nowhere')
+    assert {k:v for k,v in by_key(from_folder(linked)).items()}=={'1':({'cat'},True), '3':({'cat'},True), '4':({'cat'},True), '2':({'dog'},True)}
+
+# what is remembered
+
+def test_sound_files_of_folders_and_tables_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr('ae_erasing.data.rows._MANY', 2)
+    looked = []
+    from ae_erasing.data import rows
+    look = rows._look
+    monkeypatch.setattr(rows, '_look', lambda p: (looked.append(p.name), look(p))[1])
+    photos(tmp_path, 'cat/1.png', 'dog/2.png', 'dog/3.png')
+    t = table(tmp_path/'l.csv', 'image,labels\ncat/1.png,cat\ndog/2.png,dog\ndog/3.png,dog\n')
+    first = from_folder(tmp_path)
+    assert sorted(looked)==['1.png','2.png','3.png'] and (tmp_path/'.looked.json').exists()
+    assert from_folder(tmp_path)==first and by_key(get_data(t))==by_key(first) and len(looked)==3
+    photo(tmp_path/'dog/3.png', 9, (30,30))
+    assert len(from_folder(tmp_path))==3 and looked[3:]==['3.png']

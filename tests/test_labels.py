@@ -1,8 +1,9 @@
 "Fingerprints, subsets and paths of datasets."
-import pickle, shutil
+import os, pickle, shutil
 from pathlib import Path
-import numpy as np
+import numpy as np, pytest
 from hypothesis import given, strategies as st
+from PIL import Image, ImageOps
 
 from ae_erasing.data.folders import from_folder
 from ae_erasing.data.labels import Paths
@@ -27,6 +28,28 @@ def test_a_fingerprint_sees_every_change(tmp_path):
     others.append(data)
     prints = [d.fingerprint() for d in (first, *others)]
     assert len(set(prints))==len(prints)
+
+@pytest.mark.parametrize('change', ('inverted','one pixel','one byte more'))
+def test_a_fingerprint_sees_pixels_that_changed_in_place(tmp_path, change):
+    "The same dataset, and one that is opened anew"
+    data = from_folder(photos(tmp_path, 'cat/a.bmp', 'dog/b.bmp'))
+    path,before = data.items[1],data.fingerprint()
+    im,size = Image.open(path).copy(),path.stat().st_size
+    if change=='inverted': ImageOps.invert(im).save(path)
+    elif change=='one pixel':
+        im.putpixel((3,4), (1,2,3))
+        im.save(path)
+    else: path.write_bytes(path.read_bytes()+b'x')
+    assert (path.stat().st_size==size)==(change!='one byte more')
+    assert data.fingerprint()==from_folder(tmp_path).fingerprint()!=before
+
+def test_files_are_looked_at_once_for_the_fingerprint(tmp_path):
+    root = photos(tmp_path, 'cat/a.png', 'dog/b.png')
+    for p in root.rglob('*.png'): os.utime(p, (10**9,)*2)
+    data = from_folder(root)
+    sub = data.subset([1])
+    assert sub.fingerprint()!=data.fingerprint() and sub.files.n_read==data.files.n_read==0
+    assert isinstance(sub.items, Paths) and list(sub.items)==[data.items[1]]
 
 def test_a_subset_keeps_names_and_classes(tmp_path):
     data = from_folder(photos(tmp_path, 'cat/a.png', 'dog/a.png', 'dog/b.png'))

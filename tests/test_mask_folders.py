@@ -1,5 +1,5 @@
 "Folders of masks against folders of ground truth, with what is missing or damaged."
-import numpy as np
+import numpy as np, pytest
 from PIL import Image
 
 from ae_erasing.evaluation.mask_folders import *
@@ -39,13 +39,34 @@ def test_score_folder_stops_at_what_concerns_all(folders):
     m,t,pairs = folders
     with fails('same folder'): score_folder(m, m/'../masks', 'xyz')
     with fails('nowhere: no such folder'): score_folder(m, t/'nowhere', 'xyz')
-    write(m/'e.png', np.full_like(pairs['e'][1], 9))
-    with fails('e: the prediction has the value 9'): score_folder(m, t, 'xyz')
-    Image.new('RGB', (11,12)).save(m/'e.png')
-    with fails('e.png: is a RGB picture'): score_folder(m, t, 'xyz')
     (m.parent/'none').mkdir()
     with fails('there are none'): score_folder(m.parent/'none', t, 'xyz')
     with fails('such as a: no ground truth'): score_folder(m, m.parent/'none', 'xyz', keys=['a','b.c'])
+
+def test_a_bad_mask_is_left_out_and_the_others_are_scored(folders):
+    m,t,pairs = folders
+    write(m/'a.png', np.full_like(pairs['a'][1], 9))
+    write(t/'b.c.png', np.full_like(pairs['b.c'][0], 7))
+    Image.new('RGB', (11,12)).save(m/'e.png')
+    cm,left_out = score_folder(m, t, 'xyz')
+    assert cm.n_images==1 and list(left_out)==['a','b.c','e'] and 'the prediction has the value 9' in left_out['a']
+    assert 'the ground truth has the value 7' in left_out['b.c'] and left_out['e'].startswith('mask is a RGB picture, not a mask')
+
+def test_masks_of_the_same_proportions_are_brought_to_the_size_of_the_ground_truth(folders):
+    m,t,pairs = folders
+    write(m/'a.png', pairs['a'][1].repeat(2, 0).repeat(2, 1))
+    cm,left_out = score_folder(m, t, 'xyz')
+    assert cm.resized==['a'] and not left_out and score_folder(m, t, 'xyz', keys=['d'])[0].resized==[]
+    np.testing.assert_array_equal(cm.matrix, sum(confusion_matrix(*o, 4) for o in pairs.values()))
+
+@pytest.mark.parametrize('a,b,same', (((80,64),(40,32),True), ((500,375),(333,250),True), ((27,22),(80,64),True), ((80,64),(80,64),True),
+    ((80,64),(64,80),False), ((80,64),(80,60),False), ((80,64),(76,64),False), ((11,9),(11,11),False)))
+def test_proportions_as_far_as_whole_pixels_allow(a, b, same): assert same_proportions(a, b)==same_proportions(b, a)==same
+
+def test_values_of_any_numbers_are_judged():
+    m = np.array([[0,1],[2,255]])
+    assert mask_values(m)==mask_values(m.astype(np.uint8))==[0,1,2,255] and mask_fault(m, 2) is None
+    for odd in (-1, 3, 256, .5): assert f'has the value {float(odd):g}' in mask_fault(np.array([[0.,odd]]), 2).replace('.0,', ',')
 
 def test_index_folder_lists_names_in_order(folders):
     "Those in a folder below come after its name, not after its letters"

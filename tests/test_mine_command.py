@@ -13,9 +13,12 @@ def test_mine_writes_masks_and_says_where(mined, source):
     out,text = mined
     lines = text.splitlines()
     assert lines[0]==f'{source.name}: 14 images (14 to mine), 3 classes' and lines[-1]==f'next: ae-erasing segment {out}'
+    assert lines[1]=='values in masks: 0 background, 1 cat, 2 dog, 3 emu, 255 unsure'
+    assert (out/'masks/classes.txt').read_text(encoding='utf-8')=='cat\ndog\nemu\n'
     assert any(l.startswith('step 1: loss ') for l in lines)
     for what in (out/'masks', out/'steps.png'): assert str(what) in text and what.exists()
-    assert {p.name for p in out.iterdir()}=={'run.json', 'step_1', 'masks', 'cache', 'steps.png'}
+    assert {p.name for p in out.iterdir()}=={'run.json', 'images.json', 'step_1', 'masks', 'masks_affinity', 'cache',
+        'steps.png'}
     assert Image.open(out/'steps.png').size[0]>200
     assert not list(out.rglob('.*')), 'something half-done was left'
 
@@ -75,7 +78,7 @@ def test_odd_names_are_kept(cli, tmp_path):
     for i,n in enumerate(NAMES): picture(tmp_path/'pets'/list(KINDS)[i%2]/f'{n}.png', [list(KINDS)[i%2]], i, (30+i,32))
     code,said,err = cli(*mine_args(tmp_path/'pets', tmp_path/'my run'))
     assert code==0 and not err, err
-    assert {p.name:Image.open(p).size for p in (tmp_path/'my run/masks').iterdir()}=={f'{n}.png':(30+i,32) for i,n in enumerate(NAMES)}
+    assert {p.name:Image.open(p).size for p in (tmp_path/'my run/masks').glob('*.png')}=={f'{n}.png':(30+i,32) for i,n in enumerate(NAMES)}
     assert cli('info', tmp_path/'my run')[0]==0
 
 def test_names_that_repeat_get_their_folder_or_suffix(cli, tmp_path):
@@ -104,7 +107,7 @@ def test_broken_images_are_skipped(cli, source, tmp_path):
         notes = [l.split('note: skipped ')[1].split(':')[0] for l in said.splitlines() if 'note: skipped ' in l]
         assert set(notes)==names and len(notes)==len(names)
         assert sum(l.startswith('skipped ') for l in json.loads((out/'run.json').read_text())['data']['notes'])==len(names)
-        assert {p.stem for p in (out/'masks').iterdir()}=={p.stem for p in source.rglob('*.png')}
+        assert {p.stem for p in (out/'masks').glob('*.png')}=={p.stem for p in source.rglob('*.png')}
 
 def test_tables_may_have_delimiters_and_splits(cli, tmp_path):
     "Another delimiter, a split, a negative; the images of other splits stay unmined."
@@ -113,7 +116,7 @@ def test_tables_may_have_delimiters_and_splits(cli, tmp_path):
     csv = table(tmp_path/'t.csv', rows, ('image','labels','split'))
     code,said,err = cli(*mine_args(csv, tmp_path/'run', '--label-delim', '|'))
     assert code==0 and not err and '8 images (6 to mine), 2 classes' in said
-    assert {p.stem for p in (tmp_path/'run/masks').iterdir()}==set('012345') and not mask(tmp_path/'run/masks/3.png').any()
+    assert {p.stem for p in (tmp_path/'run/masks').glob('*.png')}==set('012345') and not mask(tmp_path/'run/masks/3.png').any()
     assert 'big cat, dog' in cli('info', tmp_path/'run')[1]
 
 def test_the_same_command_resumes(cli, source, run):
@@ -214,7 +217,7 @@ def test_a_run_among_the_images_is_refused(refuses, tmp_path):
     assert not (pets/'run').exists()
 
 def test_a_run_of_other_data_or_numbers_is_refused(refuses, source, run, tmp_path):
-    refuses(mine_args(photos(tmp_path/'other', 6), run), run, 'other data', '--fresh')
+    refuses(mine_args(photos(tmp_path/'other', 6), run), run, 'of the 14 images of this run 6 are gone', '--update', '--fresh')
     changes = [('--threshold', .6, 'threshold = 0.5'), ('--seed', 1, 'seed = 0'), ('--size', 64, 'size = 48'),
         ('--arch', 'resnet18', 'arch = resnet10t'), ('--epochs', 2, 'epochs = 1'), ('--recipe', 'voc2012', 'photos')]
     for *more,words in changes: refuses(mine_args(source, run, *USUAL, *more), run, '--fresh', words)
@@ -223,8 +226,8 @@ def test_a_run_of_other_data_or_numbers_is_refused(refuses, source, run, tmp_pat
 
 BAD = {'--threshold':(2,-1,'nan'), '--steps':(0,1000), '--size':(3,0,10**6), '--epochs':(0,-3), '--seed':(-1,10**20),
     '--recipe':('photo','DEFAULT'), '--arch':('resnet10x',), '--device':('abacus','cuda:99','meta'),
-    '--weights':('gone.pth','packaged'), '--label-delim':(';',)}
-NAMED = '--recipe','--arch','--device','--weights'  # what the line says of these is their value, of others their name
+    '--weights':('gone.pth','packaged'), '--label-delim':(';',), '--images':('gone',)}
+NAMED = '--recipe','--arch','--device','--weights','--images'  # what the line says of these is their value, of others their name
 
 @pytest.mark.parametrize('option,value', [(k,v) for k,vs in BAD.items() for v in vs])
 def test_bad_options_are_refused(refuses, cli, source, tmp_path, option, value):
@@ -245,9 +248,12 @@ def test_names_that_are_no_text_are_kept(source, tmp_path):
     assert b'skipped' in res.stdout and os.path.exists(os.fsencode(tmp_path/'run/masks')+b'/fa\xe7ade.png')
 
 def test_affinity_adds_masks_without_unsure_pixels(cli, run, source):
-    "A finished run gets them, and keeps what it has"
+    "A finished run without them gets them, and keeps what it has"
+    shutil.rmtree(run/'masks_affinity')
     before = contents(run)
-    code,out,err = cli(*mine_args(source, run, *USUAL, '--affinity'))
+    code,out,err = cli(*mine_args(source, run, *USUAL, '--no-affinity'))
+    assert code==0 and 'affinity' not in out and contents(run)==before, err
+    code,out,err = cli(*mine_args(source, run, *USUAL))
     assert code==0 and 'masks by learned affinity: 14 in' in out, err
     after = contents(run)
     assert {k:after[k] for k in before}==before

@@ -156,7 +156,9 @@ def test_masks_of_a_run(mining):
     said = write_masks(mining, progress=False)
     out = mining.out/'masks'
     files = sorted(p.relative_to(out).as_posix() for p in out.rglob('*') if p.is_file())
-    assert files==sorted(f'{KEYS[i]}.png' for i in mining.data.train_idxs)
+    lines = [l.strip('# ') for l in (out/'classes.txt').read_text(encoding='utf-8').splitlines()]
+    assert lines==list(mining.data.vocab)
+    assert files==sorted(['classes.txt', *(f'{KEYS[i]}.png' for i in mining.data.train_idxs)])
     for i in mining.data.train_idxs:
         np.testing.assert_array_equal(open_mask(out/f'{KEYS[i]}.png'), image_mask(mining, i))
         with Image.open(out/f'{KEYS[i]}.png') as im: assert im.size==SIZES[i] and im.mode=='P'

@@ -80,7 +80,7 @@ def test_classes_txt_beside_is_used_unless_others_are_given(tmp_path):
     (('cat/a.png','dog/a.png','dog/b.png'), {'cat/a','dog/a','b'}),
     (('cat/A.png','dog/a.png'), {'cat/A','dog/a'}),
     (('cat/a.png','cat/a.jpg','dog/b.png'), {'cat/a.png','cat/a.jpg','b'}),
-    (('cat/x/a.png','cat/y/a.png'), {'cat/x/a','cat/y/a'})])
+    (('cat/x/a.png','cat/y/a.png','dog/b.png'), {'cat/x/a','cat/y/a','b'})])
 def test_repeated_names_get_longer_keys(names, keys, tmp_path): assert set(from_folder(photos(tmp_path, *names)).keys)==keys
 
 part = st.text('aAbß.~ -_', min_size=1, max_size=4).filter(lambda s: s not in ('.','..'))

@@ -3,6 +3,7 @@ import json, os, shutil
 from dataclasses import replace
 from pathlib import Path
 import pytest, torch
+from PIL import ImageOps
 
 from ae_erasing.core import erase_loop
 from ae_erasing.data.creatures import creatures
@@ -21,19 +22,21 @@ def test_new_run(data, tmp_path):
     r = read_recipe('photos', **QUICK)
     run = open_run(tmp_path/'a/b', data, r)
     assert plain(run)==json.loads((tmp_path/'a/b/run.json').read_text())==read_run(tmp_path/'a/b')
-    assert os.listdir(tmp_path/'a/b')==['run.json']
+    assert sorted(os.listdir(tmp_path/'a/b'))==['images.json','run.json']
     assert run['steps']=={} and run['data']['fingerprint']==data.fingerprint() and run['data']['vocab']==list(data.vocab)
     assert run['versions']['torch']==torch.__version__.split('+')[0]
     assert run_recipe(run)==run_recipe(read_run(tmp_path/'a/b'))==r
 
 def test_other_data(three, source, data, tmp_path):
-    with fails(str(three.out), 'other data', '--fresh'): open_run(three.out, data.subset(range(10)), three.recipe)
+    gone = f'{len(data)-10} are gone'
+    with fails(str(three.out), gone, '--update', '--fresh'): open_run(three.out, data.subset(range(10)), three.recipe)
     shutil.copytree(source, tmp_path/source.name)
     again = get_data(tmp_path/source.name)
     assert open_run(three.out, again, three.recipe)['steps'].keys()=={'1','2','3'}, 'the same data elsewhere is the same data'
     picture(tmp_path/source.name/'train/cat/more.png', ['cat'], 7)
-    with fails('other data', f'{len(data)} images', f'{len(data)+1}'): open_run(three.out, get_data(tmp_path/source.name), three.recipe)
-    with fails('other data'): open_mining(three.out, data.subset(range(10)))
+    with fails(f'of the {len(data)} images of this run 1 is new (more)'): open_run(three.out, get_data(tmp_path/source.name), three.recipe)
+    with fails(gone): open_mining(three.out, data.subset(range(10)))
+    open_run(three.out, data, three.recipe)
 
 OTHER = dict(threshold=.7, arch='resnet18', seed=1, scales=(1.,2.), flip='yes', fill=(0.,0.,0.), keep_weights='yes', refine_iters=2)
 
@@ -92,6 +95,7 @@ def test_fresh(data, tmp_path):
         (out/f).write_text('x')
     run = open_run(out, data, read_recipe('photos', **{**QUICK, 'seed':1}), fresh=True)
     assert run['steps']=={} and run['recipe']['seed']==1
+    (out/'images.json').unlink()
     left = {p.relative_to(out).as_posix() for p in out.rglob('*') if p.is_file() and p.parent.name!='cache'}
     assert left=={'notes.txt', 'step_by_step/plan.txt', 'step_1.txt', 'run.json'}
     assert len(loop(data, out, steps=1, seed=1).steps)==1, 'what was left does not stand in the way'
@@ -151,3 +155,34 @@ def test_a_finished_run_is_not_prepared(three, data, tmp_path):
     more = RunFolder(tmp_path/'run', data, replace(three.recipe, steps=4))
     more.prepare(verbose=False)
     assert more.data is not data and (tmp_path/'run/cache').is_dir() and more.regions.data is more.data and len(more.fill)==3
+
+def test_an_update_mines_just_what_changed(three, source, tmp_path):
+    "With the classifiers there are; all other files stay as they were, and what is gone is gone"
+    shutil.copytree(source, tmp_path/source.name)
+    shutil.copytree(three.out, tmp_path/'run')
+    data = get_data(tmp_path/source.name)
+    first,second,third = three.mined[:3]
+    data.items[first].unlink()
+    ImageOps.invert(data.image(second)).save(data.items[second])
+    picture(tmp_path/source.name/'train/cat/more.png', ['cat'], 7)
+    def kept(): return {p:p.stat().st_mtime_ns for p in (tmp_path/'run').rglob('*') if p.suffix in ('.png','.safetensors')}
+    before,was = kept(),contents(tmp_path/'run')
+    with fails('1 is gone', '1 has changed', '1 is new (more)'): loop(get_data(tmp_path/source.name), tmp_path/'run', steps=3)
+    m = loop(get_data(tmp_path/source.name), tmp_path/'run', steps=3, update=True)
+    after = kept()
+    touched = {p.stem for p in before.keys()|after.keys() if before.get(p)!=after.get(p)}
+    assert touched=={data.keys[first],data.keys[second],'more'}
+    key = f'step_2/regions/{data.keys[second]}.png'
+    assert contents(tmp_path/'run')[key]!=was[key] and len(m.steps)==3 and m.mask(m.data.keys.index('more')).shape
+    assert len(read_run(tmp_path/'run')['updates'])==1 and len(loop(m.data, tmp_path/'run', steps=3).steps)==3
+
+def test_pixels_decoded_of_other_data_are_dropped(three, data, tmp_path):
+    "In the run's own folder, as soon as the images are decoded anew; a shared one is left alone"
+    shutil.copytree(three.out, tmp_path/'run')
+    for f in ('cache/0123456789abcdef-1024.bin','cache/0123456789abcdef-1024.json'): (tmp_path/'run'/f).write_text('old')
+    run = RunFolder(tmp_path/'run', data, replace(three.recipe, steps=4))
+    run.prepare(cache=tmp_path/'run/cache', verbose=False)
+    assert len(list((tmp_path/'run/cache').glob('0123*')))==2
+    run.prepare(verbose=False)
+    left = [p.name[:16] for p in (tmp_path/'run/cache').iterdir()]
+    assert set(left)=={data.fingerprint()} and len(left)==2

@@ -40,8 +40,8 @@ def test_bad_ground_truth_is_refused(refuses, source, run, tmp_path):
     refuses(('score', run, '--truth', tmp_path/'empty'), source.name, 'no ground truth')
     refuses(('score', run, '--truth', truths(source, tmp_path/'shuffled', dict(cat=2, dog=3, emu=1, _none=0))), 'same order', '--classes')
     rgb = truths(source, tmp_path/'rgb')
-    Image.new('RGB', (48,48)).save(rgb/'p00.png')
-    refuses(('score', run, '--truth', rgb), 'p00.png', 'RGB')
+    for p in rgb.iterdir(): Image.new('RGB', (48,48)).save(p)
+    refuses(('score', run, '--truth', rgb), 'n0: is a RGB picture', '13 more')
     assert not (run/'score.json').exists()
 
 def test_score_refuses_a_run_whose_images_are_gone(refuses, tmp_path, cli):
@@ -49,9 +49,9 @@ def test_score_refuses_a_run_whose_images_are_gone(refuses, tmp_path, cli):
     assert cli(*mine_args(pets, tmp_path/'run'))[0]==0
     true = truths(pets, tmp_path/'truth')
     (pets/'cat/p00.png').unlink()
-    refuses(('score', tmp_path/'run', '--truth', true), tmp_path/'run', 'changed')
+    refuses(('score', tmp_path/'run', '--truth', true), tmp_path/'run', '1 is gone (p00)')
     shutil.rmtree(pets)
-    refuses(('score', tmp_path/'run', '--truth', true), pets, 'is not there')
+    refuses(('score', tmp_path/'run', '--truth', true), pets, 'no longer at', '--data')
 
 def test_score_refuses_a_run_without_a_step(refuses, source, run):
     d = json.loads((run/'run.json').read_text())

@@ -1,6 +1,7 @@
 "A run's masks train a segmenter: the same masks twice are the same network, and what is finished isn't done again."
 import json, shutil
 import numpy as np, pytest
+from PIL import Image
 
 from ae_erasing.core import erase_loop
 from ae_erasing.data.images import open_mask
@@ -70,6 +71,38 @@ def redrawn(run):
         predict_masks(seg.folder/'round_1'/'model.safetensors', run.data, [i], recipe, run.out/out, True, progress=False, **kwargs)
         return open_mask(run.out/out/f'{run.data.keys[i]}.png')
     return i,f
+
+def test_a_class_that_runs_away_is_named(run, capsys):
+    "Predictions of one class everywhere, as a network that has collapsed makes them"
+    segment(run, **QUIET)
+    folder = run.out/'segment/psl'
+    record = json.loads((folder/'segment.json').read_text())
+    assert len(record['rounds'].pop('1')['shares'])==len(run.data.vocab)+1
+    (folder/'segment.json').write_text(json.dumps(record))
+    for p in (folder/'round_1/valid').iterdir(): Image.fromarray(np.full((48,48), 3, np.uint8)).save(p)
+    segment(run, **TINY)
+    d = json.loads((folder/'segment.json').read_text())['rounds']['1']
+    assert d['runaway'].startswith(f'runaway: {run.data.vocab[2]} on 100% of the pixels') and d['runaway'] in capsys.readouterr().out
+    assert len(json.loads((folder/'round_1/shares.json').read_text()))==1 and isinstance(d['runaway_epochs'], list)
+
+def test_psl_is_left_out_where_masks_decide_nearly_all(run, capsys):
+    "The same network as without PSL; with enough ignored pixels, another"
+    for p in (run.out/'masks').iterdir():
+        if p.suffix=='.png': save_mask(np.where(open_mask(p)==255, 0, open_mask(p)), p)
+    without = weights(segment(run, 'without', **QUIET, w_psl=0))
+    decided = weights(segment(run, 'decided', **TINY, psl_min_ignored=.08))
+    assert decided==without and 'ignore 0.0% of the pixels, less than 8%: trained without PSL' in capsys.readouterr().out
+    assert weights(segment(run, 'always', **QUIET, psl_min_ignored=0))!=without
+
+def test_a_run_with_affinity_trains_on_its_masks(run):
+    "They are written when they are first needed"
+    js = json.loads((run.out/'run.json').read_text())
+    js['recipe'] |= dict(affinity=True, affinity_size=48)
+    (run.out/'run.json').write_text(json.dumps(js))
+    mining = open_mining(run.out, run.data)
+    seg = segment(mining, **QUIET)
+    assert seg.record['masks']==str(run.out/'masks_affinity') and (run.out/'masks_affinity/affinity.json').is_file()
+    assert weights(seg)!=weights(segment(mining, 'rules', run.out/'masks', **QUIET))
 
 def test_pixels_of_low_probability_are_ignored(redrawn):
     a,b,c = (redrawn[1](out, min_prob=p) for p,out in ((0,'all'),(.3,'some'),(1,'none')))

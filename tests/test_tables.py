@@ -19,7 +19,7 @@ PLAIN = dict(a=({'cat'},True), b=({'cat','dog'},True), c=(set(),True))
     ('image,labels\r\na.png,cat\r\nb.png,cat dog\r\nc.png,\r\n', {}),
     ('\ufeffimage,labels\na.png,cat\nb.png,cat dog\nc.png,\n', {}),
     (' image , labels \n a.png , cat \n b.png , cat  dog \n c.png , \n', {}),
-    ('labels,id,image\ncat,1,a.png\ncat dog,2,b.png\n,3,c.png\n', {}),
+    ('labels,image\ncat,a.png\ncat dog,b.png\n,c.png\n', {}),
     ('image,labels\na.png,cat\n\n,\n,,\nb.png,cat dog\n\n\nc.png\n', {}),
     ('"image","labels"\n"a.png","cat"\n"b.png","cat dog"\n"c.png",""', {})])
 def test_tables_of_many_makes_are_read_alike(text, kwargs, tmp_path):
@@ -51,6 +51,60 @@ def test_split_column_keeps_rows_for_validation(tmp_path):
     data = csv_set(tmp_path, 'image,labels,split\n'+rows, names)
     assert data.train==(True,True,True,False,False,False) and data.valid_idxs==[3,4,5]
 
+@pytest.mark.parametrize('column,words', (
+    ('split', 'training trn TRAIN validation val test testing dev'.split()),
+    ('is_valid', 'False 0 false True 1 true yes'.split()), ('valid', ['0','','no','1','True','1.0']),
+    ('Is_Valid', 'FALSE f 0.0 TRUE t'.split())))
+def test_words_for_the_split_are_read(column, words, tmp_path):
+    names = [f'{i}.png' for i in range(len(words))]
+    rows = ''.join(f'{n},{l},{s}\n' for n,l,s in zip(names, 'cat dog cat cat dog cat dog cat'.split(), words))
+    data = csv_set(tmp_path, f'image,labels,{column}\n{rows}', names)
+    assert data.train==(True,)*3+(False,)*(len(words)-3) and not data.notes
+
+@pytest.mark.parametrize('odd', ('unlabeled','fold 1',''))
+def test_other_words_for_the_split_are_named(odd, tmp_path):
+    data = csv_set(tmp_path, f'image,labels,split\na.png,cat,train\nb.png,dog,train\nc.png,dog,{odd}\n')
+    assert data.train==(True,True,False) and said(data, f'{odd!r} (1 rows)', 'kept for validation')
+
+@pytest.mark.parametrize('odd', ('perhaps','2','train'))
+def test_a_column_of_true_and_false_that_holds_another_word_is_refused(odd, tmp_path):
+    with fails('list.csv', 'line 3', repr(odd), "'is_valid'"): csv_set(tmp_path, f'image,labels,is_valid\na.png,cat,True\nb.png,dog,{odd}\n')
+
+# columns
+
+@pytest.mark.parametrize('head', ('fname,labels','filename,label','path,class','Image,Labels','file_name,category','FileName,Classes','image_path,labels'))
+def test_columns_have_several_names(head, tmp_path):
+    data = csv_set(tmp_path, f'{head}\na.png,cat\nb.png,cat dog\nc.png,\n')
+    assert by_key(data)==PLAIN and not data.notes
+
+HOT = 'a.png,1,0\nb.png,1,1\nc.png,0,0\n'
+
+@pytest.mark.parametrize('text', ('image,cat,dog\n'+HOT, 'cat,fname,dog\n1,a.png,0\n1,b.png,1\n0,c.png,0\n',
+    'image,cat,dog\n'+HOT.replace('0', '0.0').replace('1', '1.0'), 'image;cat;dog\na.png;True;False\nb.png;true;TRUE\nc.png;false;\n',
+    'image,cat,dog,id\na.png,1,0,7\nb.png,1,1,8\nc.png,0,0,9\n'))
+def test_a_column_a_class_is_read(text, tmp_path):
+    data = csv_set(tmp_path, text)
+    assert by_key(data)==PLAIN and said(data, "'cat', 'dog'", 'read as classes') and said(data, "'id'", 'not used')==('id' in text)
+
+def test_numbered_columns_of_0_and_1_are_classes(tmp_path):
+    assert csv_set(tmp_path, 'image,class1,class2\na.png,1,0\nb.png,0,1\n').vocab==('class1','class2')
+    assert csv_set(tmp_path, 'image,class1,class2\na.png,cat,\nb.png,cat,dog\n').vocab==('cat','dog')
+
+def test_a_column_of_numbers_of_classes_is_no_column_of_0_and_1(tmp_path):
+    assert csv_set(tmp_path, 'image,label\na.png,0\nb.png,1\nc.png,0\n').vocab==('0','1')
+
+@pytest.mark.parametrize('head', ('image,label1,label2','image,label,label_2','image,labels,labels','image,labels,labels.1'))
+def test_several_columns_of_labels_count(head, tmp_path):
+    data = csv_set(tmp_path, f'{head}\na.png,cat,\nb.png,cat,dog\nc.png,,\n')
+    assert by_key(data)==PLAIN and said(data, 'labels are read from the columns')
+
+@pytest.mark.parametrize('text,names', (('labels,id,image\ncat,1,a.png\ncat dog,2,b.png\n,3,c.png\n', ["'id'"]),
+    ('image,labels,width,photographer\na.png,cat,3,\nb.png,cat dog,,Ann\nc.png,,,\n', ["'width'","'photographer'"]),
+    (',image,labels\n0,a.png,cat\n1,b.png,cat dog\n2,c.png,\n', ["'column 1'"])))
+def test_columns_that_are_not_used_are_named(text, names, tmp_path):
+    data = csv_set(tmp_path, text)
+    assert by_key(data)==PLAIN and said(data, 'not used', *names)
+
 def test_tables_with_nothing_to_learn_from_are_errors(tmp_path):
     with fails('lists no images'): csv_set(tmp_path, 'image,labels\n')
     with fails('no image has a label'): csv_set(tmp_path, 'image,labels\na.png,\nb.png, \n')
@@ -76,6 +130,18 @@ def test_images_may_lie_elsewhere(tmp_path):
     assert by_key(from_csv(t))=={'a':({'cat'},True), 'b':({'dog'},True)}
     t = table(tmp_path/'lists'/'l.csv', 'image,labels\nfar/a.png,cat\nnear/b.png,dog\n')
     assert by_key(from_csv(t, root=tmp_path))=={'a':({'cat'},True), 'b':({'dog'},True)}
+
+def test_where_the_images_are_not_is_said(tmp_path):
+    photos(tmp_path, 'far/a.png', 'far/b.png')
+    t = table(tmp_path/'l.csv', 'image,labels\na.png,cat\nb.png,dog\n')
+    with fails('l: none of its 2 images is in', str(tmp_path), 'e.g. a.png', '--images', 'root='): from_csv(t)
+    with fails('nowhere', 'is not there', 'the image paths of the table'): from_csv(t, root=tmp_path/'nowhere')
+    assert from_csv(t, root=str(tmp_path/'far')).vocab==('cat','dog')
+
+@pytest.mark.parametrize('there,listed', (('cafe\u0301.png','caf\u00e9.png'), ('caf\u00e9.png','cafe\u0301.png'), ('x/a.png','x\\a.png')))
+def test_names_of_files_may_be_written_otherwise(there, listed, tmp_path):
+    data = csv_set(tmp_path, f'image,labels\n{listed},cat\nb.png,dog\n', (there,'b.png'))
+    assert len(data)==2 and data.items[0]==tmp_path/there and not data.notes
 
 def test_quoted_lines_stay_one_row(tmp_path):
     for name in ('a','b c'): Image.new('RGB', (4,4), (len(name),0,0)).save(tmp_path/f'{name}.png')

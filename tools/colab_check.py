@@ -25,13 +25,13 @@ def kernel(py, tmp, wheels):
     "A manager of kernels that start as on Colab"
     fake,spec,start = tmp/'fake'/'google'/'colab',tmp/'kernels'/'colab',tmp/'ipython'/'profile_default'/'startup'
     for d in (fake, spec, start): d.mkdir(parents=True)
-    (fake/'__init__.py').write_text('')
-    (start/'00.py').write_text('import google.colab\n')
+    (fake/'__init__.py').write_text('', encoding='utf-8')
+    (start/'00.py').write_text('import google.colab\n', encoding='utf-8')
     env = dict(PYTHONPATH=str(tmp/'fake'), IPYTHONDIR=str(tmp/'ipython'), PIP_NO_INDEX='1', PIP_FIND_LINKS=str(wheels),
         PIP_DISABLE_PIP_VERSION_CHECK='1', PIP_ROOT_USER_ACTION='ignore',
         PATH=f'{py.parent}{os.pathsep}/usr/bin{os.pathsep}/bin', MPLBACKEND='module://matplotlib_inline.backend_inline')
     argv = [str(py), '-m', 'ipykernel_launcher', '-f', '{connection_file}']
-    (spec/'kernel.json').write_text(json.dumps(dict(argv=argv, display_name='colab', language='python', env=env)))
+    (spec/'kernel.json').write_text(json.dumps(dict(argv=argv, display_name='colab', language='python', env=env)), encoding='utf-8')
     km = AsyncKernelManager(kernel_name='colab')
     km.kernel_spec_manager = KernelSpecManager(kernel_dirs=[str(tmp/'kernels')])
     return km

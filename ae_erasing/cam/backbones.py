@@ -18,7 +18,7 @@ import timm, torch
 from torch import nn
 from torch.nn import functional as F
 from safetensors.torch import load_file
-from ..basics import AEError
+from ..basics import NOT_THERE, AEError
 
 # %% ../../nbs/06_cam/00_backbones.ipynb #backbones-vgg-block
 def _vgg_block(ni, nf, n, dilation=1):
@@ -52,6 +52,13 @@ def _decimate(w, shape):
         w = w.index_select(dim, idx)
     return w
 
+# %% ../../nbs/06_cam/00_backbones.ipynb #backbones-prefix
+def _unwrapped(state, first, count):
+    "Tensors below the prefix of one called `first`, without it; of several prefixes that with the highest `count`"
+    prefixes = sorted(p for k in state if k.endswith(first) and ((p := k.removesuffix(first))=='' or p[-1]=='.'))
+    found = [{k.removeprefix(p):v for k,v in state.items() if k.startswith(p)} for p in prefixes]
+    return max(found, key=count, default=state)
+
 # %% ../../nbs/06_cam/00_backbones.ipynb #backbones-names
 def _vgg_layers(state):
     "Names of the layers of a VGG-16 in `state`, from the input on, without its last"
@@ -79,7 +86,8 @@ def load_vgg(
     where:str|Path='weights', # Where `state` comes from, for the error
 ):
     "Fill `vgg16_largefov` with the weights of a VGG-16, larger layers decimated (Chen et al., ICLR 2015, section 3.2)."
-    state = {k.removeprefix('body.'):v for k,v in state.items()}
+    first = 'features.0.weight' if any(k.endswith('features.0.weight') for k in state) else '0.weight'
+    state = _unwrapped(state, first, lambda s: len(_vgg_layers(s)))
     source = [(_as_conv(state[f'{n}.weight'], n), state[f'{n}.bias']) for n in _vgg_layers(state)]
     layers = [l for l in trunk if isinstance(l, nn.Conv2d)]
     if not _decimable(layers, source):
@@ -253,12 +261,13 @@ def _load_safely(path):
             'give safetensors or a plain state_dict') from None
 
 # %% ../../nbs/06_cam/00_backbones.ipynb #backbones-tensors
-def _tensors_in(content):
-    "The tensors by name in what was read from a file"
-    for k in ('state_dict','model'):
-        if isinstance(content, dict) and isinstance(content.get(k), dict): content = content[k]
-    if not isinstance(content, dict): return {}
-    return {k:v for k,v in content.items() if isinstance(v, torch.Tensor)}
+def _collections(content):
+    "Tensors by name, at every depth of what was read from a file"
+    if not isinstance(content, dict): return
+    yield {k:v for k,v in content.items() if isinstance(k, str) and isinstance(v, torch.Tensor)}
+    for v in content.values(): yield from _collections(v)
+
+def _tensors_in(content): return max(_collections(content), key=len, default={})
 
 # %% ../../nbs/06_cam/00_backbones.ipynb #backbones-read
 def read_weights(
@@ -267,8 +276,7 @@ def read_weights(
     "The weights in a file, read without running code."
     path = Path(path).expanduser()
     if not path.is_file():
-        raise AEError(f'{path}: is not there; '
-            'pretrained takes True, False, "packaged", "hub" or the path of a weights file')
+        raise AEError(f'{path}: {NOT_THERE["weights"]}')
     state = _tensors_in(_load_safely(path))
     if not state: raise AEError(f'{path}: holds no weights by name; give safetensors or a plain state_dict')
     return state
@@ -282,9 +290,9 @@ def load_body(
 ):
     "Copy weights into a backbone."
     own = body.state_dict()
-    state = {k.removeprefix('body.'):v for k,v in state.items()}
-    pairs = zip(own, state.values()) if in_order else state.items()
-    hit = {k:v for k,v in pairs if k in own and own[k].shape==v.shape}
+    def fitting(pairs): return {k:v for k,v in pairs if k in own and own[k].shape==v.shape}
+    if in_order: hit = fitting(zip(own, state.values()))
+    else: hit = fitting(_unwrapped(state, next(iter(own)), lambda s: len(fitting(s.items()))).items())
     missing = [k for k in own if k not in hit and not k.endswith('num_batches_tracked')]
     if missing:
         raise AEError(f'{where}: does not fit this backbone, {len(missing)} of {len(own)} tensors are missing, '

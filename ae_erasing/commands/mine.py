@@ -11,16 +11,18 @@ __all__ = ['echo_data', 'mine', 'info', 'demo']
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from ..basics import AEError
-from .app import Device, Run, RunOut, Seed, Weights, app, cache_choice, find_device
+from ..basics import AEError, check_run
+from .app import Device, Run, RunOut, Seed, Weights, app, cache_choice, check_paths, find_device, recipes_help
 
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-007
 def echo_data(
     data, # `ImageLabels`
     out:Path, # Folder of the run
 ):
-    "Print what a dataset is, and its first twenty notes."
+    "Print what a dataset is, the values of its classes in masks, and its first twenty notes."
+    from ae_erasing.data.class_names import value_line
     typer.echo(f'{data!r}')
+    typer.echo(f'values in masks: {value_line(data.vocab)}')
     for n in data.notes[:20]: typer.echo(f'  note: {n}')
     if len(data.notes)>20: typer.echo(f'  and {len(data.notes)-20} more notes in {out/"run.json"}')
 
@@ -66,28 +68,37 @@ def _sized_recipe(name, size, **given):
     r = read_recipe(name, **given)
     if size is None: return r
     def scaled(side): return round(side*size/r.size)
-    return vary(r, read_recipe, dict(size=size, mine_size=scaled(r.mine_size), refine_size=scaled(r.refine_size)))
+    return vary(r, read_recipe, dict(size=size,
+        **{k:scaled(getattr(r, k)) for k in ('mine_size','refine_size','affinity_size')}))
 
 # %% ../../nbs/16_commands/01_mine.ipynb #mine-check-f
-def _check_arguments(source, out, label_delim):
-    "Stop if the run would lie among the images, or if labels are to be split where there is no table"
+def _check_arguments(source, out, **of_tables):
+    "Stop if the run would lie among the images, or if there is an option for tables and no table"
     if Path(source).is_dir() and Path(source).resolve() in out.resolve().parents:
         what = f'lies among the images of {source} and would be taken for some of them'
         raise AEError(f'--out {out}: {what}; choose a folder elsewhere')
-    if label_delim and not Path(source).is_file():
-        raise AEError(f'--label-delim: is for CSV tables, and {source} is none')
+    for option,given in of_tables.items():
+        if given and not Path(source).is_file():
+            raise AEError(f'--{option.replace("_", "-")}: is for CSV tables, and {source} is none')
 
 # %% ../../nbs/16_commands/01_mine.ipynb #mine-options-data-c
 Source = Annotated[str, typer.Argument(metavar='SOURCE',
-    help='A folder of class folders, a CSV table (image,labels[,split]), a VOC devkit, or "creatures".')]
+    help='A folder of class folders, a CSV table (image,labels[,split]), a VOC devkit, a COCO folder, or "creatures".')]
 Classes = Annotated[Optional[Path], typer.Option(
     help='Text file with one class a line; value in a mask = number of the line.')]
 LabelDelim = Annotated[Optional[str], typer.Option(
-    help='What separates labels in a CSV table; a space if not given.')]
+    help='What separates labels in a CSV table; if not given, a space, or what makes sense of all of them.')]
+Images = Annotated[Optional[Path], typer.Option(
+    help='Folder that the image paths of a CSV table start from; its own if not given.')]
+Train = Annotated[Optional[str], typer.Option(
+    help='Split of a COCO folder, or list of a VOC devkit, to mine; '
+        'train2014, train2017, trainaug or train if not given.')]
+Valid = Annotated[Optional[str], typer.Option(
+    help='Split or list to validate on; the one that belongs to --train if not given.')]
 
 # %% ../../nbs/16_commands/01_mine.ipynb #mine-options-recipe-c
 RecipeName = Annotated[Optional[str], typer.Option(
-    help='creatures, photos or voc2012; photos unless SOURCE is "creatures".')]
+    help=recipes_help('photos unless SOURCE is "creatures"'))]
 Steps = Annotated[Optional[int], typer.Option(help='Erasing steps.')]
 Threshold = Annotated[Optional[float], typer.Option(
     help='Mine where the class activation map is above this share of its maximum.')]
@@ -105,8 +116,11 @@ Compile = Annotated[bool, typer.Option('--compile',
     help='Compile the classifier where twenty minutes of training, or ten of mining photos of one shape, are left; '
         'needs a C++ compiler.')]
 Fresh = Annotated[bool, typer.Option('--fresh', help='Start over and throw away the run that is in OUT.')]
-Affinity = Annotated[bool, typer.Option('--affinity',
-    help='Also write masks that decide every pixel, by learned affinity, to OUT/masks_affinity.')]
+Update = Annotated[bool, typer.Option('--update',
+    help='Where images of the run are gone, changed or new: go on, and mine these with the classifiers there are.')]
+Affinity = Annotated[Optional[bool], typer.Option('--affinity/--no-affinity',
+    help='Also write masks that decide every pixel, by learned affinity, to OUT/masks_affinity, '
+        'and train segmenters on them; as the recipe has it if not given.')]
 
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-008
 @app.command()
@@ -114,19 +128,23 @@ def mine(
     source:Source, out:RunOut, recipe:RecipeName=None,
     steps:Steps=None, threshold:Threshold=None, arch:Arch=None, size:Size=None, epochs:Epochs=None,
     weights:Weights=None, classes:Classes=None, label_delim:LabelDelim=None, seed:Seed=None, device:Device=None,
-    cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False, affinity:Affinity=False,
+    cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False, affinity:Affinity=None,
+    update:Update=False, train:Train=None, valid:Valid=None, images:Images=None,
 ):
     "Mine object regions from images and their labels, and write pseudo masks to OUT/masks."
+    name = recipe or ('creatures' if source=='creatures' else 'photos')
+    given = dict(steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed,
+        affinity=affinity)
+    r = _sized_recipe(name, size, **given)
+    check_paths(source=None if source=='creatures' else source, classes=classes, weights=weights, images=images)
+    _check_arguments(source, out, label_delim=label_delim, images=images)
     from ae_erasing.data.sources import get_data
     from ae_erasing.distributed import is_rank0
-    name = recipe or ('creatures' if source=='creatures' else 'photos')
-    given = dict(steps=steps, threshold=threshold, arch=arch, epochs=epochs, pretrained=weights, seed=seed)
-    r = _sized_recipe(name, size, **given)
-    _check_arguments(source, out, label_delim)
     where = find_device(device)
-    data = get_data(source, classes, **(dict(label_delim=label_delim) if label_delim else {}))
-    mining = _mine(data, out, r, where, fresh, cache=cache_choice(cache, no_cache), compile=compile)
-    if affinity and is_rank0(): _affinity(mining, where)
+    chosen = dict(label_delim=label_delim, root=images, train=train, valid=valid)
+    data = get_data(source, classes, **{k:v for k,v in chosen.items() if v})
+    mining = _mine(data, out, r, where, fresh, cache=cache_choice(cache, no_cache), compile=compile, update=update)
+    if r.affinity and is_rank0(): _affinity(mining, where)
     typer.echo(f'next: ae-erasing segment {out}')
 
 # %% ../../nbs/16_commands/01_mine.ipynb #info-recipe
@@ -144,6 +162,7 @@ def _echo_start(run, r):
     versions = ', '.join(f'{k} {v[k]}' for k in ('torch','fastai','timm'))
     typer.echo(f'begun {r["started"]} with ae_erasing {r["ae_erasing"]}, {versions}')
     typer.echo(_recipe_line(r['recipe']))
+    for u in r.get('updates', []): typer.echo(f'updated {u}')
     for n in d['notes']: typer.echo(f'  note: {n}')
 
 # %% ../../nbs/16_commands/01_mine.ipynb #info-steps-f
@@ -163,7 +182,7 @@ def _echo_results(run):
     n = sum(1 for _ in (run/'masks').rglob('*.png'))
     typer.echo(f'{n} masks in {run/"masks"}' if n else 'no masks yet')
     for js in sorted(run.glob('segment/*/segment.json')):
-        rounds = json.loads(js.read_text())['rounds']
+        rounds = json.loads(js.read_text(encoding='utf-8'))['rounds']
         for k,s in rounds.items(): typer.echo(f'segmenter {js.parent.name}, {round_line(int(k), s)}')
     if (run/'score.md').exists(): typer.echo(f'scores in {run/"score.md"}')
 
@@ -171,6 +190,7 @@ def _echo_results(run):
 @app.command()
 def info(run:Run):
     "What a run was made with and how far it has come."
+    check_run(run)
     from ae_erasing.mining.run_folder import read_run
     r = read_run(run)
     _echo_start(run, r)

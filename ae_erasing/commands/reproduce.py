@@ -125,5 +125,5 @@ def reproduce(
     if plan_only: return
     numbers,seg_numbers = recipes
     if run(devkit, out, numbers, seg_numbers, saliency, where, also=thresholds) is None: return
-    typer.echo((out/'paper.md').read_text())
+    typer.echo((out/'paper.md').read_text(encoding='utf-8'))
     typer.echo(f'written: {out/"paper.md"}, {out/"score.md"}')

@@ -11,29 +11,56 @@ __all__ = ['score', 'report', 'export_voc']
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from ..basics import AEError
-from .app import Run, Truth, app
+from ..basics import AEError, check_run
+from .app import Data, Force, Run, Truth, app, check_paths
+
+# %% ../../nbs/16_commands/03_score.ipynb #score-truth-of
+def _judged(mining, truth, force):
+    "The ground truth by which all rows of a card are counted; an image that one of them lacks is left out"
+    from ae_erasing.masks.score import judged_truth, truth_folder
+    from ae_erasing.segmentation.segmenter import Segmenter
+    found = judged_truth(mining, truth_folder(truth, mining) if truth else None, force)
+    for js in sorted((mining.out/'segment').glob('*/segment.json')):
+        for folder in Segmenter(mining, js.parent.name).predictions().values():
+            found.require(folder, mining.data, mining.data.valid_idxs)
+    return found
+
+# %% ../../nbs/16_commands/03_score.ipynb #score-predictions
+def _add_predictions(mining, card, folder, find, truth):
+    "Score a folder of predictions, and print what is odd about them"
+    from ae_erasing.masks.score import check_predictions, truth_by_name
+    from ae_erasing.segmentation.segmenter import add_predictions
+    notes = check_predictions(mining, folder)
+    left_out = add_predictions(mining, card, folder, truth_by_name(mining, find, truth))
+    _echo_few([*notes, *(f'left out: {k}: {why}' for k,why in left_out.items())])
+
+def _echo_few(lines, n=20):
+    "Print some lines, and how many more there are"
+    for l in lines[:n]: typer.echo(f'  {l}')
+    if len(lines)>n: typer.echo(f'  and {len(lines)-n} more')
 
 # %% ../../nbs/16_commands/03_score.ipynb #cli-010
 @app.command()
 def score(
     run:Run, truth:Truth=None,
     predictions:Optional[Path]=typer.Option(None, help='Folder of predicted masks to score as well.'),
+    force:Force=False, data:Data=None,
 ):
     "Score the stages of a run against ground truth; writes score.json and score.md into the run."
+    check_run(run)
+    check_paths(truth=truth, source=data)
     from ae_erasing.mining.run import open_mining
-    from ae_erasing.masks.score import score_run, truth_folder
+    from ae_erasing.masks.score import score_run
     from ae_erasing.masks.affinity_stage import add_affinity_masks
-    from ae_erasing.segmentation.segmenter import add_predictions, add_segmenters
-    mining = open_mining(run)
+    from ae_erasing.segmentation.segmenter import add_segmenters
+    mining = open_mining(run, data)
     if truth is None and mining.data.open_truth is None:
         advice = 'give --truth, a folder of PNGs named like the images'
         raise AEError(f'{run}: its images came without ground truth; {advice}')
-    find = truth_folder(truth, mining) if truth else None
+    find = _judged(mining, truth, force)
     card = add_affinity_masks(mining, score_run(mining, find), find)
     card = add_segmenters(mining, card, find)
-    left_out = add_predictions(mining, card, predictions, truth) if predictions else {}
-    for k,why in left_out.items(): typer.echo(f'  left out: {k}: {why}')
+    if predictions: _add_predictions(mining, card, predictions, find, truth)
     card.save(run)
     typer.echo(card.to_markdown())
     typer.echo(f'\nwritten: {run/"score.md"}, {run/"score.json"}')
@@ -45,13 +72,19 @@ def report(
     out:Optional[Path]=typer.Option(None, help='The file, or a folder for it; RUN/report.html if not given.'),
     truth:Truth=None,
     predictions:Optional[Path]=typer.Option(None, help='Folder of predicted masks to show too.'),
+    data:Data=None,
 ):
     "Write RUN/report.html: what was mined, how good it is, and where it fails, in one file."
+    check_run(run)
+    check_paths(truth=truth, source=data)
     from ae_erasing.mining.run import open_mining
+    from ae_erasing.evaluation.sound_truth import sound_truth
     from ae_erasing.masks.score import truth_folder
     from ae_erasing.explore.report import write_report
-    mining = open_mining(run)
-    path = write_report(mining, out, truth_folder(truth, mining) if truth else None, predictions)
+    mining = open_mining(run, data)
+    find = sound_truth(mining.data, truth_folder(truth, mining) if truth else None, force=True)
+    _echo_few([*find.notes, *(f'left out: {k}: {why}' for k,why in find.left_out.items())])
+    path = write_report(mining, out, find, predictions)
     typer.echo(f'written: {path} ({path.stat().st_size/1e6:.1f} MB)')
 
 # %% ../../nbs/16_commands/03_score.ipynb #export-voc-or

@@ -11,8 +11,9 @@ __all__ = ['segment', 'predict']
 from pathlib import Path
 from typing import Annotated, Optional
 import typer
-from ..basics import AEError
-from .app import Device, Seed, Weights, app, cache_choice, find_device
+from ..basics import AEError, check_run
+from .app import Data, Device, Force, Seed, Weights
+from .app import app, cache_choice, check_paths, find_device, recipes_help
 
 # %% ../../nbs/16_commands/02_segment.ipynb #segment-options-what
 MaskedRun = Annotated[Path, typer.Argument(metavar='RUN', help='Folder of a run with masks.')]
@@ -32,7 +33,7 @@ RefineMasks = Annotated[Optional[str], typer.Option(
 
 # %% ../../nbs/16_commands/02_segment.ipynb #segment-options-recipe-c
 RecipeName = Annotated[Optional[str], typer.Option(
-    help='creatures, photos or voc2012; that of the run if not given.')]
+    help=recipes_help('that of the run if not given', 'segment'))]
 Arch = Annotated[Optional[str], typer.Option(help="vgg16_largefov, or a backbone of timm's for DeepLabV3+.")]
 Size = Annotated[Optional[int], typer.Option(
     help='Side of the training crops, pixels; images are predicted at a size in proportion.')]
@@ -60,17 +61,20 @@ def segment(
     rounds:Rounds=None, w_psl:WPSL=None, recipe:RecipeName=None, arch:Arch=None, size:Size=None, epochs:Epochs=None,
     weights:Weights=None, refiner:Refiner=None, refine_masks:RefineMasks=None, seed:Seed=None, device:Device=None,
     cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False,
+    force:Force=False, data:Data=None,
 ):
     "Train a segmentation network on the masks of a run."
+    check_run(run)
+    check_paths(masks=masks, weights=weights, source=data)
     from ae_erasing.mining.run import open_mining
     from ae_erasing.segmentation.segment import segment as train
-    mining = open_mining(run)
+    mining = open_mining(run, data)
     given = dict(arch=arch, pretrained=weights, epochs=epochs, rounds=rounds, w_psl=w_psl, refiner=refiner,
         refine_masks=refine_masks, seed=seed)
     r = _sized_recipe(recipe or mining.recipe.name, size, **given)
     where = find_device(device)
-    kept = cache_choice(cache, no_cache)
-    train(mining, name, masks, r, supervised, where, fresh, cache=kept, compile=compile)
+    how = dict(cache=cache_choice(cache, no_cache), compile=compile, force=force)
+    train(mining, name, masks, r, supervised, where, fresh, **how)
     typer.echo(f'segmenter: {run/"segment"/name}')
     typer.echo(f'next: ae-erasing predict {run} IMAGES --out FOLDER' + ('' if name=='psl' else f' --name {name}'))
 
@@ -89,6 +93,8 @@ Images = Annotated[list[str], typer.Argument(metavar='IMAGES...',
     help='Pictures, folders of pictures, or patterns such as "photos/*.jpg".')]
 MasksOut = Annotated[Path, typer.Option(help='Folder for the masks, and for overlays to look at.')]
 WhichName = Annotated[Optional[str], typer.Option(help='Which segmenter of the run; psl, or the only one.')]
+NoData = Annotated[Optional[Path], typer.Option('--data',
+    help='Where the images of the run are now, as for the other commands; none of them is read here.')]
 NoOverlays = Annotated[bool, typer.Option('--no-overlays', help='Write masks only.')]
 
 # %% ../../nbs/16_commands/02_segment.ipynb #predict-options-how
@@ -120,10 +126,12 @@ def predict(
     run:SegmentedRun, images:Images, out:MasksOut, name:WhichName=None,
     pred_size:PredSize=None, scales:Scales='1', flip:Flip=False,
     min_confidence:MinConfidence=0, refiner:PredictRefiner=None, no_overlays:NoOverlays=False, device:Device=None,
+    data:NoData=None,
 ):
     "Write masks of pictures with the segmenter of a run, indexed PNGs of exactly the pictures' size."
-    from ae_erasing.segmentation.files import predict_files
+    check_paths(segmenter=run, pictures=images, source=data)
     how = dict(scales=_scales(scales), pred_size=pred_size, flip=flip, min_confidence=min_confidence or None)
     where = find_device(device)
+    from ae_erasing.segmentation.files import predict_files
     report = predict_files(run, images, out, name, not no_overlays, where, refiner=refiner, **how)
     _echo_predicted(report, out, not no_overlays)

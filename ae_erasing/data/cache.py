@@ -30,6 +30,7 @@ class ImageCache:
         self.index = {str(o):n for n,o in enumerate(data.items)}
         name = f'{data.fingerprint()}-{max_side}'
         self.pixels_path,self.record_path = self.folder/f'{name}.bin',self.folder/f'{name}.json'
+        self.digests = data.files.of(data.items)[:]
         self._pixels = self.sizes = None
     def __getstate__(self): return {**self.__dict__, '_pixels':None}
 
@@ -38,7 +39,7 @@ class ImageCache:
 def open(self:ImageCache)->bool: # False if the files are not whole
     "Take the files that are there."
     try:
-        self.sizes = [tuple(s) for s in json.loads(self.record_path.read_text())['sizes']]
+        self.sizes = [tuple(s) for s in json.loads(self.record_path.read_text(encoding='utf-8'))['sizes']]
         n = [3*w*h for w,h in self.sizes]
         ok = len(n)==len(self.index) and self.pixels_path.stat().st_size==sum(n)
     except (OSError, ValueError, KeyError, TypeError): return False
@@ -74,7 +75,7 @@ def _decode(self:ImageCache, data, f, workers, spare, tell):
 @patch
 def _write_record(self:ImageCache, name, sizes):
     record = dict(data=name, max_side=self.max_side, bytes=sum(3*w*h for w,h in sizes), sizes=sizes)
-    def save(f): f.write_text(json.dumps(record))
+    def save(f): f.write_text(json.dumps(record), encoding='utf-8')
     atomic_write(self.record_path, save)
 
 @patch
@@ -113,6 +114,7 @@ def holds(self:ImageCache,
     max_side:int|None, # Longest side allowed, pixels; None allows any
 )->bool:
     "Is the image at `max_side` what lies here, to the pixel?"
+    if self._pixels is None and not self.pixels_path.exists(): return False
     longest = max(self.sizes[self.index[str(item)]])
     if max_side==self.max_side: return True
     whole = self.max_side is None or longest<self.max_side
@@ -135,6 +137,15 @@ class _SizeFromCache:
         if not self.cache.holds(item, max_side): return self.open_size(item, max_side)
         return self.cache.sizes[self.cache.index[str(item)]]
 
+# %% ../../nbs/01_data/13_cache.ipynb #cache-current
+def _is_current(data):
+    "Does a dataset read what its files hold from a cache?"
+    cache = data.open_item.cache
+    return all(d==cache.digests[cache.index[str(o)]] for o,d in zip(data.items, data.files.of(data.items)))
+
+def _without_cache(data):
+    return replace(data, open_item=data.open_item.open_item, open_size=data.open_size.open_size)
+
 # %% ../../nbs/01_data/13_cache.ipynb #cache-007
 def cache_images(
     data:ImageLabels, # The dataset
@@ -145,7 +156,9 @@ def cache_images(
     tell=None, # Called with (done, of how many) while it decodes
 )->ImageLabels: # The same dataset, reading from the cache
     "Decode the images of a dataset once."
-    if isinstance(data.open_item, _FromCache): return data
+    if isinstance(data.open_item, _FromCache):
+        if _is_current(data): return data
+        data = _without_cache(data)
     cache = ImageCache(folder, data, max_side)
     if not cache.open() and not cache.build(data, workers, spare, tell):
         raise AEError(f'{cache.pixels_path}: has changed while it was written; go without a cache')

@@ -194,7 +194,7 @@ def unpack(
         with whole_folder(folder) as part:
             with tarfile.open(archive) as tar: n = _write_members(tar, inside, part, archive, only)
             if not n: raise AEError(f'{archive}: holds no files in {inside}; is it the right archive?')
-            (part/DONE).write_text(json.dumps(dict(archive=Path(archive).name, files=n)))
+            (part/DONE).write_text(json.dumps(dict(archive=Path(archive).name, files=n)), encoding='utf-8')
     except (tarfile.TarError, EOFError, zlib.error) as e:
         why = ' '.join(str(e).split())[:90]
         raise AEError(f'{archive}: is damaged ({why}); remove it and fetch it again') from None

@@ -13,21 +13,39 @@ from pathlib import Path
 from ..basics import AEError
 from .labels import ImageLabels
 from .rows import check_folder
-from .folders import from_folder
+from .class_names import class_lines
+from .folders import from_folder, inner_folder
 from .tables import from_csv
 from .creatures import creatures
 from .voc import voc2012
 from .voc_fetch import fetch_voc2012, find_devkit
-from .coco import coco
+from .coco import coco, coco_splits
 
 # %% ../../nbs/01_data/12_sources.ipynb #sources-choice
 def _constructor(path):
     if path.is_file():
         if path.suffix.lower() in ('.csv','.tsv','.txt'): return from_csv
+        if path.suffix.lower()=='.json': return coco
         raise AEError(f'{path}: '
             'is no table; give a CSV table (image,labels), a folder of class folders or a VOC devkit')
     if find_devkit(path): return voc2012
-    return coco if any(path.glob('annotations/instances_*.json')) else from_folder
+    return coco if coco_splits(path) else from_folder
+
+# %% ../../nbs/01_data/12_sources.ipynb #sources-found
+def _found(path):
+    "The folder or table that data is made of, and its constructor"
+    make = _constructor(path)
+    if make is not from_folder: return path,make
+    inner = inner_folder(path)
+    deeper = _constructor(inner)
+    return (path,make) if deeper is from_folder else (inner,deeper)
+
+# %% ../../nbs/01_data/12_sources.ipynb #sources-splits
+def _check_splits(source, make, kwargs):
+    "Refuse to choose a split where there is no choice"
+    for k in ('train','valid'):
+        if k not in kwargs or make in (coco, voc2012): continue
+        raise AEError(f"--{k}: is for folders in COCO's or VOC's layout, and {source} is none")
 
 # %% ../../nbs/01_data/12_sources.ipynb #sources-drawn
 def _drawn(classes, **kwargs):
@@ -43,19 +61,22 @@ def _fetched(path, download):
 # %% ../../nbs/01_data/12_sources.ipynb #data-043
 def _source(path, data, kwargs):
     used = {k for ls in data.labels for k in ls}
-    classes = [c if k in used else f'# {c}' for k,c in enumerate(data.vocab)]
-    return dict(source=str(path.resolve()), classes=classes, **kwargs)
+    if kwargs.get('root'): kwargs = dict(kwargs, root=str(Path(kwargs['root']).expanduser().resolve()))
+    return dict(source=str(path.resolve()), classes=class_lines(data.vocab, used), **kwargs)
 
 def get_data(
     source:str|Path|ImageLabels, # "creatures", class folders, a CSV table, a VOC devkit, a COCO folder, or a dataset
     classes:list|str|Path|None=None, # Order of the classes
     download:bool=False, # `source` is a folder for VOC 2012: fetch it, as far as it isn't there
-    **kwargs, # Passed to the constructor that fits
+    **kwargs, # Passed to the constructor that fits, such as a table's `root` and `label_delim`
 )->ImageLabels: # The dataset, which knows how to be made again
     "Make a dataset of whatever `source` is."
     if isinstance(source, ImageLabels): return source
     path = Path(source)
-    if str(source)=='creatures' and not path.exists(): return _drawn(classes, **kwargs)
-    path = _fetched(path, download)
-    data = _constructor(path)(path, classes, **kwargs)
+    if str(source)=='creatures' and not path.exists():
+        _check_splits(source, creatures, kwargs)
+        return _drawn(classes, **kwargs)
+    path,make = _found(_fetched(path, download))
+    _check_splits(path, make, kwargs)
+    data = make(path, classes, **kwargs)
     return replace(data, source=_source(path, data, kwargs))

@@ -8,69 +8,173 @@ Docs: https://ae-erasing.github.io/ae_erasing/01_data/tables.html.md"""
 __all__ = ['from_csv']
 
 # %% ../../nbs/01_data/04_tables.ipynb #data-002
-import csv
-from dataclasses import replace
-from itertools import chain
+import csv, re
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from ..basics import AEError, listed
+from unicodedata import normalize
+from ..basics import AEError, check_there, listed
 from .labels import ImageLabels
-from .rows import check_folder, class_list, from_rows
-
-# %% ../../nbs/01_data/04_tables.ipynb #tables-columns
-def _columns(path, rd):
-    "The names in the first line"
-    cols = [c.strip() for c in next(rd, [])]
-    for c in ('image','labels'):
-        if c in cols: continue
-        there = ', '.join(map(repr, cols)) or 'an empty first line'
-        raise AEError(f'{path}: has no column {c!r}, only {there}; '
-            'the first line must name the columns image,labels[,split]')
-    return cols
-
-# %% ../../nbs/01_data/04_tables.ipynb #tables-rows
-def _cells(path, rd, spilt):
-    "(image, labels, split) of each row; rows of too many cells are put on the list `spilt`"
-    cols = _columns(path, rd)
-    for values in rd:
-        if any(values[len(cols):]): spilt.append(f'line {rd.line_num}')
-        r = dict(zip(cols, map(str.strip, values)))
-        split = r.get('split', '').lower() if 'split' in cols else 'train'
-        if r.get('image'): yield r['image'],r.get('labels', ''),split
+from .class_names import class_list, nfc, read_classes
+from .rows import check_folder, from_rows
+from .label_cells import label_words
 
 # %% ../../nbs/01_data/04_tables.ipynb #tables-open
-def _table(path, sep, spilt):
-    "`_cells` of a file"
+def _lines(path, sep):
+    "(number of the line, cells) of each row; the first has the names of the columns"
     with open(path, encoding='utf-8-sig', newline='') as f:
         try:
             head = f.readline()
             f.seek(0)
             rd = csv.reader(f, delimiter=sep or next((s for s in ',;\t' if s in head), ','), strict=True)
-            yield from _cells(path, rd, spilt)
+            for values in rd: yield rd.line_num,[v.strip() for v in values]
         except UnicodeDecodeError:
             raise AEError(f'{path}: is not UTF-8 text; save the table as CSV, UTF-8') from None
         except csv.Error as e:
             raise AEError(f'{path}: line {rd.line_num} is no line of a table ({e}); is a quote left open?') from None
 
-# %% ../../nbs/01_data/04_tables.ipynb #tables-spilt
-def _spilt_note(spilt):
-    return (f'{len(spilt)} lines have more cells than the first line has columns, and what is beyond is not used '
-        f'({listed(spilt)}); several labels go into one cell, between spaces')
+# %% ../../nbs/01_data/04_tables.ipynb #tables-names
+_IMAGE = 'image','fname','filename','file_name','path','filepath','file_path','image_path','image_name','image_file'
+_LABELS = 'labels','label','classes','class','categories','category'
+_VALID = 'is_valid','valid'
+_YES,_NO = {'1','1.0','true','t','yes','y','x'},{'0','0.0','false','f','no','n',''}
+_FLAGS = _YES|_NO
+
+def _find(cols, names): return next((cols.index(n) for n in names if n in cols), None)
+
+def _label_columns(cols):
+    "Numbers of the columns of labels: `labels`, or else `label`, `label1`, `label2`, or another name's"
+    found = ([k for k,c in enumerate(cols) if re.fullmatch(rf'{n}[ _.-]?\d*', c)] for n in _LABELS)
+    return next(filter(None, found), [])
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-table
+@dataclass
+class _Table:
+    "What the columns of a table are, by their numbers, and what was found in them"
+    path:Path
+    sep:str|None
+    cols:list # Names, as they are written
+    image:int
+    labels:list
+    split:int|None
+    valid:int|None
+    hot:list = field(default_factory=list) # Columns of 0 and 1
+    filled:set = field(default_factory=set) # Columns that hold something
+    cells:Counter = field(default_factory=Counter) # Cells with labels: rows
+    splits:Counter = field(default_factory=Counter) # Words for the split: rows
+    spilt:list = field(default_factory=list) # Lines with too many cells
+    n:int = 0 # Rows with an image
+
+def _head(path, sep):
+    "A `_Table` whose rows are not read yet"
+    cols = next((values for _,values in _lines(path, sep)), [])
+    low = [c.casefold() for c in cols]
+    image,split = _find(low, _IMAGE),_find(low, ['split'])
+    if image is None: raise _no_column(path, 'image', cols)
+    valid = _find(low, _VALID) if split is None else None
+    return _Table(path, sep, cols, image, _label_columns(low), split, valid)
+
+def _no_column(path, name, cols):
+    there = ', '.join(map(repr, cols)) or 'an empty first line'
+    return AEError(f'{path}: has no column {name!r}, only {there}; '
+        'the first line must name the columns image,labels[,split]')
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-rows
+def _rows(table):
+    "(number of the line, its cells, as many as there are columns) of each row with an image"
+    n,lines = len(table.cols),_lines(table.path, table.sep)
+    next(lines)
+    for line,values in lines:
+        values += ['']*(n-len(values))
+        if values[table.image]: yield line,values
+
+def _survey(table):
+    "Note what the columns of a table hold"
+    hot = {*range(len(table.cols))}-{table.image, table.split, table.valid}
+    for line,values in _rows(table):
+        if any(values[len(table.cols):]): table.spilt.append(f'line {line}')
+        table.n += 1
+        table.cells.update(values[k] for k in table.labels)
+        if table.split is not None: table.splits[values[table.split].casefold()] += 1
+        hot = {k for k in hot if values[k].casefold() in _FLAGS}
+        if len(table.filled)<len(table.cols): table.filled |= {k for k,_ in enumerate(table.cols) if values[k]}
+    if not table.n: raise AEError(f'{table.path}: lists no images')
+    return sorted(k for k in hot&table.filled if table.cols[k])
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-hot
+def _read_head(path, sep):
+    "A `_Table` of which all is known"
+    table = _head(path, sep)
+    hot = _survey(table)
+    if not table.labels or len(table.labels)>1 and {*table.labels}<={*hot}:
+        table.hot,table.labels = hot,[]
+        table.cells.clear()
+    if not table.labels+table.hot: raise _no_column(path, 'labels', table.cols)
+    return table
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-split
+_TRAIN = {'train','training','trn'}
+_OTHERS = {'val','valid','validation','dev','test','testing','eval'}
+
+def _is_train(table, line, values):
+    if table.split is not None: return values[table.split].casefold() in _TRAIN
+    if table.valid is None: return True
+    word = values[table.valid]
+    if word.casefold() not in _FLAGS: raise AEError(f'{table.path}: line {line} has {word!r} '
+        f'in the column {table.cols[table.valid]!r}; write True for validation and False for training')
+    return word.casefold() in _NO
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-said
+def _quoted(names): return listed([*map(repr, names)], 8)
+
+def _column_notes(table):
+    "Notes on columns that are not used, or used in a way that may surprise"
+    names = [c or f'column {k+1}' for k,c in enumerate(table.cols)]
+    used = {table.image, table.split, table.valid, *table.labels, *table.hot}
+    left = [n for k,n in enumerate(names) if k in table.filled-used]
+    notes = [f'columns that are not used: {_quoted(left)}'] if left else []
+    if len(table.labels)>1: notes.append(f'labels are read from the columns {_quoted(names[k] for k in table.labels)}')
+    hot = [names[k] for k in table.hot]
+    if hot: notes.append(f'columns of 0 and 1 are read as classes: {_quoted(hot)}')
+    return notes
+
+def _row_notes(table):
+    "Notes on words of the split, and on rows with too many cells"
+    odd = [f'{s!r} ({n} rows)' for s,n in table.splits.items() if s not in _TRAIN|_OTHERS]
+    notes = [f'split {listed(odd)} is neither train nor valid nor test, and kept for validation'] if odd else []
+    if table.spilt: notes.append(f'{len(table.spilt)} lines have more cells than the first line has columns, '
+        f'and what is beyond is not used ({listed(table.spilt)}); several labels go into one cell, between spaces')
+    return notes
+
+# %% ../../nbs/01_data/04_tables.ipynb #tables-root
+def _path_of(root, name):
+    if name.isascii() and '\\' not in name: return root/name
+    forms = name, normalize('NFC', name), normalize('NFD', name), name.replace('\\', '/')
+    return next((root/f for f in forms if (root/f).exists()), root/name)
 
 # %% ../../nbs/01_data/04_tables.ipynb #data-035
+def _names(table, words, values):
+    "Names of the classes of a row"
+    hot = [nfc(table.cols[k]) for k in table.hot if values[k].casefold() in _YES]
+    return hot+[w for k in table.labels for w in words[values[k]]]
+
+def _known(classes):
+    if isinstance(classes, (str, Path)): classes = read_classes(classes)
+    return {nfc(c.lstrip('# ')) for c in classes or ()}
+
 def from_csv(
-    path:str|Path, # Table with the columns `image`, `labels` and perhaps `split`
+    path:str|Path, # Table with the columns `image`, `labels` and perhaps `split`, or with a column a class
     classes:list|str|Path|None=None, # Order: a list or a file; None is alphabetical, or `classes.txt` beside the table
-    label_delim:str=' ', # Between the labels of an image
+    label_delim:str|None=None, # Between the labels of an image; None finds it out: a space, or another sign
     sep:str|None=None, # Between columns; None finds it out
     root:str|Path|None=None, # Image paths are relative to this; None is the table's folder
 )->ImageLabels: # One image a row, less what can't be read
     "Images and labels listed in a CSV table."
     path = check_folder(path)
-    root = Path(root) if root else path.parent
     name = path.stem if path.stem!='labels' else path.resolve().parent.name
-    def names(labels): return [l.strip() for l in labels.split(label_delim) if l.strip()]
-    spilt = []
-    rows = ((root/image, names(labels), split=='train') for image,labels,split in _table(path, sep, spilt))
-    if (first := next(rows, None)) is None: raise AEError(f'{path}: lists no images')
-    data = from_rows(name, chain([first], rows), root, class_list(path.parent, classes))
-    return replace(data, notes=(_spilt_note(spilt), *data.notes)) if spilt else data
+    classes,table = class_list(path.parent, classes),_read_head(path, sep)
+    root = path.parent if root is None else check_there(root, 'images')
+    words,said = label_words(table.cells, label_delim, _known(classes))
+    rows = ((_path_of(root, v[table.image]), _names(table, words, v), _is_train(table, n, v)) for n,v in _rows(table))
+    notes = (*_column_notes(table), *_row_notes(table), *said)
+    return from_rows(name, rows, root, classes, notes=notes, memory=root/'.looked.json')

@@ -9,60 +9,109 @@ __all__ = ['voc2012']
 
 # %% ../../nbs/01_data/10_voc.ipynb #voc-002
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 from ..basics import AEError, listed
 from .images import open_mask
 from .labels import ImageLabels
 from .rows import check_folder, class_list, from_rows
+from .voc_lists import FLAGS, bare_name, devkit_images, find_name, line_names, list_lines
 from .voc_fetch import fetch_voc2012, find_devkit, voc_problems
 
 # %% ../../nbs/01_data/10_voc.ipynb #data-038
-def _main_labels(root, difficult):
+def _class_lines(path):
+    "(name, flag) of each line of a list of Main; None if it is no list of a class"
+    lines = [l.rsplit(None, 1) for l in list_lines(path)]
+    ends = {l[-1] if len(l)==2 else '' for l in lines}
+    return lines if ends and ends<={*FLAGS} else None
+
+def _main_labels(root, images, difficult):
     "Labels by image name from the lists of Main, and the classes that have a list"
     labels,classes = {},set()
     for f in sorted((root/'ImageSets'/'Main').glob('*_*.txt')):
-        lines = [l.split() for l in f.read_text().splitlines() if l.strip()]
-        if any(len(l)<2 for l in lines): continue
+        lines = _class_lines(f)
+        if lines is None: continue
         c = f.stem.rsplit('_', 1)[0]
         classes.add(c)
-        for stem,flag,*_ in lines:
-            labels.setdefault(stem, set())
-            if flag=='1' or (difficult and flag=='0'): labels[stem].add(c)
+        for name,flag in lines:
+            own = labels.setdefault(name if name in images else find_name(name, images) or bare_name(name), set())
+            if flag=='1' or (difficult and flag=='0'): own.add(c)
     return labels,classes
 
 # %% ../../nbs/01_data/10_voc.ipynb #voc-xml-code
 def _xml_labels(path, difficult):
-    "Names of the objects in an annotation"
+    "Names of the objects in an annotation, '' for one without; None if it is damaged"
     def counts(o): return difficult or (o.findtext('difficult') or '0').strip()!='1'
-    try: return {o.findtext('name').strip() for o in ElementTree.parse(path).getroot().iter('object') if counts(o)}
-    except (ElementTree.ParseError, AttributeError):
-        raise AEError(f'{path}: is not a VOC annotation; remove or mend it') from None
+    try: objects = [*ElementTree.parse(path).getroot().iter('object')]
+    except (ElementTree.ParseError, LookupError, ValueError, OSError): return None
+    return {(o.findtext('name') or '').strip() for o in objects if counts(o)}
 
-def _voc_labels(root, stems, difficult):
-    "Labels by image name from Main, or else from the XML"
-    labels,classes = _main_labels(root, difficult)
-    for s in sorted({*stems}-labels.keys()):
-        if (f := root/'Annotations'/f'{s}.xml').is_file(): labels[s] = _xml_labels(f, difficult)
-    if classes or any(labels.values()): return labels
+def _voc_labels(root, images, names, difficult):
+    "Labels by image name from Main, or else from the XML, and notes"
+    labels,classes = _main_labels(root, images, difficult)
+    files = {n:root/'Annotations'/f'{n}.xml' for n in sorted({*names}-labels.keys())}
+    found = {n:_xml_labels(f, difficult) for n,f in files.items() if f.is_file()}
+    bad,nameless = [n for n,ls in found.items() if ls is None],[n for n,ls in found.items() if ls and '' in ls]
+    labels.update({n:ls-{''} for n,ls in found.items() if ls is not None})
+    if not classes and not any(labels.values()): _no_labels(root, bad)
+    notes = [f'{len(bad)} annotations in XML are damaged, and their images are left out: {listed(bad)}'] if bad else []
+    if nameless: notes.append(f'{len(nameless)} annotations in XML have objects without a name: {listed(nameless)}')
+    return labels,notes
+
+def _no_labels(root, bad):
+    if bad: raise AEError(f'{root/"Annotations"/bad[0]}.xml: is not a VOC annotation; remove or mend it')
     raise AEError(f'{root}: has neither ImageSets/Main/<class>_train.txt nor Annotations/*.xml to take labels from')
 
 # %% ../../nbs/01_data/10_voc.ipynb #voc-lists-code
-def _image_list(root, *splits):
-    "The first of these lists that is there: its split, and the names of its images"
-    files = [(s, root/'ImageSets'/d/f'{s}.txt') for s in splits for d in ('Segmentation','Main')]
-    return next(((s, f.read_text().split()) for s,f in files if f.is_file()), (None,[]))
+def _find_list(root, split):
+    files = [root/'ImageSets'/d/f'{split}.txt' for d in ('Segmentation','Main','.')]
+    return next((f for f in files if f.is_file()), None)
+
+def _all_lists(root):
+    "Names of the lists of images"
+    files = [f for d in ('Segmentation','Main','.') for f in (root/'ImageSets'/d).glob('*.txt')]
+    return sorted({f.stem for f in files if _class_lines(f) is None})
+
+# %% ../../nbs/01_data/10_voc.ipynb #voc-choice-code
+def _train_split(root):
+    known = next((s for s in ('trainaug','train_aug','train') if _find_list(root, s)), None)
+    rest = [] if known else [s for s in _all_lists(root) if not s.lower().startswith(('val','test'))]
+    if known or len(rest)==1: return known or rest[0]
+    raise AEError(f'{root}: ImageSets lists no training images; write their names into '
+        f'ImageSets/Segmentation/train.txt, or choose with --train among {listed(rest, 9) or "lists of yours"}')
+
+def _valid_split(root): return next((s for s in ('val','valid','validation') if _find_list(root, s)), '')
+
+# %% ../../nbs/01_data/10_voc.ipynb #voc-names-code
+def _names(root, split, images):
+    "The images that a list names"
+    if not split: return []
+    if (f := _find_list(root, split)) is None:
+        raise AEError(f'{root}: ImageSets has no list {split}.txt, only {listed(_all_lists(root), 9) or "none"}')
+    return [*chain.from_iterable(map(partial(line_names, images=images), list_lines(f)))]
+
+def _split_names(root, images, train, valid):
+    "The list to mine, its images, and those of validation"
+    train = train or _train_split(root)
+    kept = _names(root, _valid_split(root) if valid is None else valid, images)
+    names = _names(root, train, images)
+    if not names: raise AEError(f'{root}: ImageSets lists no training images in {train}.txt; write their names into it')
+    if train=='trainval': names = [n for n in names if n not in {*kept}]
+    return train,names,kept
 
 # %% ../../nbs/01_data/10_voc.ipynb #voc-masks-code
-def _voc_truth(item, dirs):
+def _voc_truth(item, dirs, images):
     "The mask of an image from the first folder that has it, or None"
+    stems = item.relative_to(images).parent/item.stem,Path(item.stem)
     for d in dirs:
-        if (f := d/f'{item.stem}.png').exists(): return open_mask(f)
+        for name in (f'{s}{suffix}' for s in stems for suffix in ('.png','.PNG')):
+            if (f := d/name).exists(): return open_mask(f)
 
 def _open_truth(root):
     "Path of an image -> its mask or None; None if there are no masks"
-    dirs = [root/d for d in ('SegmentationClassAug','SegmentationClass') if (root/d).is_dir()]
-    return partial(_voc_truth, dirs=dirs) if dirs else None
+    dirs = [root/d for d in ('SegmentationClassAug','SegmentationClass','SegmentationClassPNG') if (root/d).is_dir()]
+    return partial(_voc_truth, dirs=dirs, images=root/'JPEGImages') if dirs else None
 
 # %% ../../nbs/01_data/10_voc.ipynb #voc-name-code
 def _folder_name(root):
@@ -78,10 +127,14 @@ def _devkit(path):
     raise AEError(f'{path}: is no VOC devkit; it should hold ImageSets and JPEGImages '
         f'(`ae-erasing voc {path}` fetches VOC 2012)')
 
-def _notes(root, split, train, labels, real):
-    "Images without labels and, if this is VOC 2012, what is missing from it"
-    bare = [s for s in train if s not in labels]
-    notes = [f'{len(bare)} images of {split}.txt have no labels and are left out: {listed(bare)}'] if bare else []
+# %% ../../nbs/01_data/10_voc.ipynb #voc-notes-code
+def _notes(root, lists, labels, twice, real):
+    "`lists` are the images by list"
+    bare = {s:[n for n in names if n not in labels] for s,names in lists.items()}
+    what = 'have no labels and are left out'
+    notes = [f'{len(ns)} images of {s}.txt {what}: {listed(ns)}' for s,ns in bare.items() if ns]
+    if twice: notes.append(f'{len(twice)} images of JPEGImages come in several formats, '
+        f'and .jpg goes before others: {listed(twice)}')
     return notes+[f'VOC 2012: {o}' for o in voc_problems(root)] if real else notes
 
 # %% ../../nbs/01_data/10_voc.ipynb #data-039
@@ -90,19 +143,21 @@ def voc2012(
     classes:list|str|Path|None=None, # Order of the classes: a list or a file; None is `classes.txt` or alphabetical
     difficult:bool=True, # Count objects that VOC calls difficult as labels
     download:bool=False, # Fetch VOC 2012 and SBD first, as far as they are not in `path`
+    train:str|None=None, # List of the images to mine; None is trainaug, train_aug or train, or the only one
+    valid:str|None=None, # List of the images for validation; None is val, '' is none
 )->ImageLabels: # Labels from `ImageSets/Main` or the XML; masks for scoring only
     "A VOC devkit: image-level labels to learn from, masks to score by."
     if download: fetch_voc2012(path)
     root = _devkit(path)
-    split,train = _image_list(root, 'trainaug', 'train')
-    _,valid = _image_list(root, 'val')
-    if not train:
-        raise AEError(f'{root}: ImageSets lists no training images; '
-            'write their names into ImageSets/Segmentation/train.txt')
-    labels = _voc_labels(root, train+valid, difficult)
-    real,images = root.name=='VOC2012' and len(train)>1000,root/'JPEGImages'
-    name,notes = f'{root.name}-{split}' if real else _folder_name(root),_notes(root, split, train, labels, real)
-    rows = [(images/f'{s}.jpg', sorted(labels[s]), i<len(train)) for i,s in enumerate(train+valid) if s in labels]
-    return from_rows(name, rows, images, class_list(root, classes), _open_truth(root), notes, root/'.looked.json')
+    images,twice = devkit_images(root/'JPEGImages')
+    split,train,valid = _split_names(root, images, train, valid)
+    labels,damaged = _voc_labels(root, images, train+valid, difficult)
+    real = root.name=='VOC2012' and len(train)>1000
+    name = f'{root.name}-{split}' if real else _folder_name(root)
+    notes = damaged+_notes(root, {split:train, 'val':valid}, labels, twice, real)
+    def path_of(n): return Path(images[n]) if n in images else root/'JPEGImages'/f'{n}.jpg'
+    rows = [(path_of(n), sorted(labels[n]), i<len(train)) for i,n in enumerate(train+valid) if n in labels]
+    classes = class_list(root, classes)
+    return from_rows(name, rows, root/'JPEGImages', classes, _open_truth(root), notes, root/'.looked.json')
 
 ImageLabels.voc2012 = staticmethod(voc2012)

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.io import loadmat
 from ..basics import AEError, atomic_write, listed, progress_function
 from .images import mask_image
+from .voc_lists import bare_name
 from .download import Archive, fetch, unpack, whole_folder
 
 # %% ../../nbs/01_data/09_voc_fetch.ipynb #data-038a
@@ -30,15 +31,20 @@ def find_devkit(
 
 # %% ../../nbs/01_data/09_voc_fetch.ipynb #voc-fetch-list-code
 def read_list(
-    path:str|Path, # Text file with one name a line
+    path:str|Path, # Text file with one name a line, or with the paths of an image and its mask
 )->list[str]: # The names, in order
     "The names in a list of images."
-    try: return Path(path).read_text().split()
+    try: words = Path(path).read_text(encoding='utf-8-sig').split()
     except (OSError, UnicodeDecodeError) as e:
         why = f'cannot be read as a list of images ({type(e).__name__})'
         raise AEError(f'{path}: {why}; unpack the archive again') from None
+    return [*dict.fromkeys(bare_name(w).rpartition('/')[2] for w in words)]
 
-def _list_file(root, split): return root/'ImageSets'/'Segmentation'/f'{split}.txt'
+def _list_file(root, split):
+    "Path of a list; that of `trainaug` may be called `train_aug`"
+    f = root/'ImageSets'/'Segmentation'/f'{split}.txt'
+    other = f.with_name('train_aug.txt')
+    return other if split=='trainaug' and not f.is_file() and other.is_file() else f
 
 # %% ../../nbs/01_data/09_voc_fetch.ipynb #voc-022
 def sbd_mask(
@@ -106,7 +112,7 @@ def add_sbd(
     _check_before(root, names, masks, out, list_file)
     if not out.exists():
         with whole_folder(out) as part: _write_masks(root, sbd, masks, part, progress)
-    if not list_file.exists(): atomic_write(list_file, lambda f: f.write_text('\n'.join(names)+'\n'))
+    if not list_file.exists(): atomic_write(list_file, lambda f: f.write_text('\n'.join(names)+'\n', encoding='utf-8'))
     return names
 
 # %% ../../nbs/01_data/09_voc_fetch.ipynb #voc-028
@@ -195,7 +201,7 @@ SBD_ARCHIVE = Archive('benchmark.tgz', (
 @contextmanager
 def _alone(folder):
     "One process at a time"
-    with open(folder/'.fetch.lock', 'w') as f:
+    with open(folder/'.fetch.lock', 'w', encoding='utf-8') as f:
         try:
             from fcntl import LOCK_EX, flock
             flock(f, LOCK_EX)

@@ -10,13 +10,14 @@ __all__ = ['MaskHistogram', 'image_sizes', 'mask_histogram', 'refuse_truth']
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-003
 import numpy as np, matplotlib.pyplot as plt
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from fastcore.basics import patch, store_attr
-from ..basics import AEError, markdown_table, thread_map
+from ..basics import AEError, listed, markdown_table, thread_map
 from ..data.images import IMAGE_SUFFIXES, image_size, voc_palette
 from .metrics import safe_ratio, size_text
-from .mask_folders import UNREADABLE, index_folder, mask_or_reason, mask_or_status
-from .mask_folders import same_folder, truth_finder
+from .mask_folders import UNREADABLE, index_folder, mask_fault, mask_or_reason, mask_values
+from .mask_folders import same_folder, same_proportions, truth_finder
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-101
 class MaskHistogram:
@@ -27,17 +28,20 @@ class MaskHistogram:
         name:str='masks', # What an error calls them
     ):
         store_attr()
-        self.n_images,self.errors = 0,{}
+        self.n_images,self.n_unread = 0,0
+        self.n_compared,self.n_labelled = 0,0
+        self.errors,self.resized,self.contrary = {},{},{}
+        self.void,self.missing,self.turned = [],[],[]
         self.counts = np.zeros(256, np.int64)
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-fault
-def _fault(mask, counts, n, size):
-    "Why a mask can't be used, None if it can"
-    odd = [v for v in np.flatnonzero(counts).tolist() if n<v<255]
-    classes = f'those are 0 to {n}, and 255 is unsure'
-    if odd: return f'has the value {odd[0]}, which is no class: {classes}; check the list of classes'
-    if not size or mask.shape[::-1]==tuple(size): return None
-    return f'is {size_text(mask)} and its image {size[0]}x{size[1]}; masks are made at the size of the image'
+def _compare_labels(hist, name, values, labels):
+    "Keep what a mask of these values has against the labels of its image"
+    extra = [hist.vocab[v-1] for v in values if 0<v<255 and v-1 not in labels]
+    if extra: hist.contrary[name] = ', '.join(extra)
+    hist.n_compared += 1
+    hist.n_labelled += bool(labels)
+    if labels and 255 in values and {*values}<={0,255}: hist.void.append(name)
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-add-f
 @patch
@@ -45,14 +49,27 @@ def add(self:MaskHistogram,
     name:str, # The mask's
     mask:np.ndarray, # uint8 (H,W)
     size:tuple=None, # (width, height) of its image, if known
+    labels:tuple=None, # The k of the classes of its image, if known
+    turned:bool=False, # Does EXIF turn the image by a quarter?
 ):
     "Count one mask."
-    counts = np.bincount(mask.ravel(), minlength=256)
-    self.counts += counts
     self.n_images += 1
-    why = _fault(mask, counts, len(self.vocab), size)
+    why,values = mask_fault(mask, len(self.vocab), size, turned),mask_values(mask)
     if why: self.errors[name] = why
+    elif size and mask.shape[::-1]!=tuple(size): self.resized[name] = f'{size_text(mask)} for {size[0]}x{size[1]}'
+    if labels is not None and not why: _compare_labels(self, name, values, labels)
+    if not why or mask.dtype==np.uint8: self.counts += np.bincount(mask.ravel(), minlength=256)
     return self
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-unread-f
+@patch
+def leave_out(self:MaskHistogram,
+    name:str, # The mask's
+    why:str, # In words
+):
+    "Note a mask that there is nothing to count of."
+    self.n_unread += 1
+    self.errors[name] = why
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-shares-f
 @patch(as_prop=True)
@@ -88,12 +105,40 @@ def warnings(self:MaskHistogram)->list: # Strings
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-check-f
 @patch
-def check(self:MaskHistogram):
-    "The histogram itself if every mask can be used, an error if not."
-    if not self.errors: return self
+def check(self:MaskHistogram,
+    share:float=0, # Of the masks that may be left out, from 0 to 1
+):
+    "The histogram itself if the masks can be used, an error if not."
+    if len(self.errors)<=share*(self.n_images+self.n_unread): return self
     k,why = next(iter(self.errors.items()))
     more = f" ({len(self.errors)-1} more masks can't be used)" if len(self.errors)>1 else ''
     raise AEError(f'{self.name}: {k}: {why}{more}')
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-odd-f
+def _odd(h):
+    "Names of odd masks, of how many, what they are, and what to do"
+    contrary = [f'{k} ({v})' for k,v in h.contrary.items()]
+    yield (contrary, h.n_compared, 'hold classes their images are not labelled with',
+        'are the classes in the same order? give --classes when mining')
+    yield (h.void, h.n_labelled, 'hold only 0 and 255, and 255 means ignore',
+        f'save objects as the number of their class, from 1 ({h.vocab[0]})')
+
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-notes-f
+@patch
+def notes(self:MaskHistogram,
+    what:str='masks', # What they are called
+    limits:tuple=(.1,.1), # Shares above which it is an error: classes that are no label, only 0 and 255; from 0 to 1
+    force:bool=False, # Say it and go on?
+)->list: # Strings
+    "What is odd about the masks that can be used; an error where it is too much."
+    few = listed([f'{k} ({v})' for k,v in self.resized.items()])
+    how = 'have other sizes than their images, but the same proportions, and are resized'
+    notes = [f'{len(self.resized)} of {self.n_images} {what} {how}: {few}'] if few else []
+    for (names,n,words,advice),limit in zip(_odd(self), limits):
+        said = f'{len(names)} of {n} {what} {words}'
+        if len(names)>limit*n and not force: raise AEError(f'{self.name}: {said}; {advice}, or --force to go on')
+        if names: notes.append(f'{said}: {listed(names)}')
+    return notes
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-105
 @patch
@@ -134,24 +179,41 @@ def image_sizes(
         except UNREADABLE: return None
     return size
 
+# %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-turned
+def _turned_upright(hist, name, mask, size):
+    "A mask that was drawn on its side, upright as far as its size goes; noted in `hist`"
+    if same_proportions(mask.shape[::-1], size) or not same_proportions(mask.shape, size): return mask
+    hist.turned.append(name)
+    return mask.T
+
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-108
 def mask_histogram(
-    masks:str|Path, # Folder of masks
+    masks:str|Path|Callable, # Folder of masks, or a function from name to mask or None
     vocab, # Names of the object classes; class number k+1 is `vocab[k]`
     keys=None, # Names to look at; None takes all that `masks` holds
     images=None, # Folder of their images, or a function from name to (width, height)
     expect=None, # The k of the classes that should occur; None is all
     n_workers:int=4, # Threads that read
+    labels:Callable=None, # From name to the k of its image's classes, None where that isn't known
+    turned:Callable=None, # From name to whether EXIF turns its image by a quarter
+    name:str=None, # What an error calls the masks; None is the folder
+    turn:bool=False, # Will masks be turned where EXIF turned the image only?
 )->MaskHistogram:
-    "Count the pixels of all masks of a folder by value."
-    find,names = index_folder(masks)
-    size,hist = image_sizes(images),MaskHistogram(vocab, expect, str(masks))
-    def read(k): return mask_or_reason(find, k),size(k)
+    "Count the pixels of all masks by value."
+    find,names = (masks,()) if callable(masks) else index_folder(masks)
+    size,hist = image_sizes(images),MaskHistogram(vocab, expect, name or str(masks))
+    def read(k):
+        m = mask_or_reason(find, k)
+        return m,None if isinstance(m, str) else size(k)
     keys = names if keys is None else tuple(keys)
     if not keys: raise AEError(f'{masks}: holds no PNG masks')
-    for k,(m,s) in zip(keys, thread_map(read, keys, n_workers, portion=32)):
-        if isinstance(m, str): hist.errors[k] = m
-        else: hist.add(k, m, s)
+    for k,(m,s) in zip(keys, chain([read(keys[0])], thread_map(read, keys[1:], n_workers, portion=32))):
+        if not isinstance(m, str):
+            on_side = bool(turned and s and m.shape[::-1]!=tuple(s) and turned(k))
+            if turn and on_side: m = _turned_upright(hist, k, m, s)
+            hist.add(k, m, s, labels and labels(k), on_side)
+        elif callable(masks) and m=='is missing': hist.missing.append(k)
+        else: hist.leave_out(k, m)
     return hist
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #checks-agree
@@ -167,7 +229,7 @@ def _compare_some(find_mask, find_truth, names, n):
     "Shares of the judged pixels and of the objects' pixels that agree, and how many files were compared"
     seen,files = np.zeros((2,2), np.int64),0
     for i in np.random.default_rng(0).permutation(len(names)):
-        m,t = mask_or_status(find_mask, names[i]),mask_or_status(find_truth, names[i])
+        m,t = mask_or_reason(find_mask, names[i]),mask_or_reason(find_truth, names[i])
         if isinstance(m, str) or isinstance(t, str) or m.shape!=t.shape: continue
         counts = _agreement(m, t)
         if counts is None: continue

@@ -13,6 +13,7 @@ import numpy as np, matplotlib.pyplot as plt
 from dataclasses import dataclass
 from fastcore.basics import patch, store_attr
 from ..basics import AEError
+from ..data.plain_text import drawable, legend_name, plain_text
 
 # %% ../../nbs/02_evaluation/00_metrics.ipynb #metrics-as-array-f
 def as_array(
@@ -113,7 +114,7 @@ class ConfusionMatrix:
         if unsure not in ('skip','background'):
             raise AEError(f"unsure='{unsure}' is unknown; use 'skip' or 'background'")
         store_attr()
-        self.n_images = 0
+        self.n_images,self.resized = 0,[] # Names of masks that `score_folder` has brought to another size
         self.counts = np.zeros((n_classes,n_classes+1), np.int64)
     def add(self,
         truth, # Ground truth (H,W), or a batch of any shape that counts as one image
@@ -217,9 +218,9 @@ def plot_iou(
     names,n = ('background',*vocab),len(stages)
     if ax is None: ax = plt.subplots(figsize=(3.6, .5+len(names)*(.1+.1*n)), layout='constrained')[1]
     for i,(stage,s) in enumerate(stages.items()):
-        ax.barh(np.arange(len(names)) + .8*(i+.5)/n-.4, np.nan_to_num(s.ious), .8/n, label=stage)
+        ax.barh(np.arange(len(names)) + .8*(i+.5)/n-.4, np.nan_to_num(s.ious), .8/n, label=legend_name(stage))
     ax.set(xlim=(0,1), xlabel='IoU')
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [drawable(n) for n in names])
     ax.invert_yaxis()
     if n>1: ax.legend(fontsize=7, loc='lower left', bbox_to_anchor=(0,1), ncols=2)
-    return ax
+    return plain_text(ax)

@@ -64,7 +64,9 @@ class ScoreCard:
     def __init__(self,
         vocab, # Names of the object classes
         **shared # Facts of `Stage` that hold for all stages
-    ): self.vocab,self.shared,self.stages = tuple(vocab),shared,[]
+    ):
+        self.vocab,self.shared,self.stages = tuple(vocab),shared,[]
+        self.notes,self.left_out = [],{} # What is odd about the ground truth; images left out of all stages, and why
     def add(self,
         stage:str, # Name of the stage
         score:Score, # Its score
@@ -107,6 +109,15 @@ def tables(self:ScoreCard)->tuple: # Words by heading; rows of the stages; rows 
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-086
 @patch
+def remarks(self:ScoreCard,
+    n:int=20, # Images to name
+)->list: # Lines of text
+    "What is odd about the ground truth, and which images no stage counts, and why."
+    left_out = [f'left out: {k}: {why}' for k,why in self.left_out.items()]
+    more = [f'left out: {len(left_out)-n} more'] if len(left_out)>n else []
+    return [*self.notes, *left_out[:n], *more]
+
+@patch
 def to_markdown(self:ScoreCard)->str:
     "The card as Markdown."
     shared,stages,classes = self.tables()
@@ -114,7 +125,8 @@ def to_markdown(self:ScoreCard)->str:
     if any(s.chosen=='oracle' for s in self.stages):
         note += ' *oracle*: the threshold was chosen on the ground truth; an upper bound, not a result.'
     facts = ' · '.join(f'{k}: {v}' for k,v in shared.items())
-    return '\n\n'.join([facts, markdown_table(stages), note, markdown_table(classes)])+'\n'
+    remarks = ['\n'.join(f'- {o}' for o in self.remarks())] if self.remarks() else []
+    return '\n\n'.join([facts, markdown_table(stages), note, markdown_table(classes), *remarks])+'\n'
 
 @patch
 def _repr_markdown_(self:ScoreCard): return self.to_markdown()
@@ -146,7 +158,8 @@ def _unplain(x):
 def to_json(self:ScoreCard)->str:
     "The card as strict JSON."
     stages = [_plain(asdict(s)) for s in self.stages]
-    return json.dumps(dict(format=1, vocab=self.vocab, stages=stages), indent=1, allow_nan=False)
+    card = dict(format=1, vocab=self.vocab, stages=stages, notes=self.notes, left_out=self.left_out)
+    return json.dumps(card, indent=1, allow_nan=False)
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #card-from-json-f
 @patch(cls_method=True)
@@ -160,6 +173,7 @@ def from_json(cls:ScoreCard,
         for s in d['stages']:
             score = Score(**{k:_unplain(v) for k,v in s.pop('score').items()})
             card.add(s.pop('stage'), score, **s)
+        card.notes,card.left_out = d.get('notes', []),d.get('left_out', {})
     except (KeyError,TypeError,AttributeError,json.JSONDecodeError) as e:
         raise AEError(f'not a score card ({e}); score the masks again') from None
     return card
@@ -174,7 +188,7 @@ def save(self:ScoreCard,
     folder.mkdir(parents=True, exist_ok=True)
     for name,text in {'score.json':self.to_json(), 'score.md':self.to_markdown()}.items():
         part = folder/f'.{name}.{os.getpid()}'
-        part.write_text(text, encoding='utf-8')
+        part.write_text(text, encoding='utf-8', errors='backslashreplace')
         part.replace(folder/name)
     return self
 

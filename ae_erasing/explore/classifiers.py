@@ -15,6 +15,7 @@ import numpy as np, torch
 from fastcore.basics import patch
 from matplotlib import pyplot as plt
 from ..basics import AEError
+from ..data.plain_text import drawable, plain_text
 from ..cam.networks import load_cam_model
 from ..cam.maps import class_maps, view_size
 from ..training import mean_colour
@@ -148,9 +149,10 @@ def plot_bars(
     ks = _ranked(before, labels, n)
     ax.barh(range(len(ks)), now[ks], color=[OWN if k in labels else OTHER for k in ks], height=.6)
     for y,k in enumerate(ks): ax.plot([before[k]]*2, [y-.4,y+.4], color=BEFORE, lw=2)
-    ax.set_yticks(range(len(ks)), [vocab[k] for k in ks], fontsize=7)
+    ax.set_yticks(range(len(ks)), [drawable(vocab[k]) for k in ks], fontsize=7)
     ax.invert_yaxis()
     ax.set_xlim(0, 1)
+    plain_text(ax)
 
 # %% ../../nbs/12_explore/02_classifiers.ipynb #classifiers-answers
 def _answers(ask, look, labels, threshold):
@@ -186,4 +188,4 @@ def plot_answers(
     axs[0,0].set_ylim(0, 1.02)
     axs[0,0].set_ylabel('confidence', fontsize=8)
     axs[0,-1].legend(fontsize=7, title='classifier of', title_fontsize=7)
-    return fig
+    return plain_text(fig)

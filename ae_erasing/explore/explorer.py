@@ -19,6 +19,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from ..basics import AEError
 from ..data.images import resize_mask
+from ..data.plain_text import plain_text
 from ..pictures import class_colour
 from ..mining.run import MiningRun, open_mining
 from .look import HIT, MISS, VIEWS, WRONG, Look, overlap, view
@@ -315,7 +316,7 @@ def plot(self:Explorer,
     axs[2].set_title(f'classifier of step {t}', fontsize=8)
     if self.answer is None: axs[2].set_axis_off()
     else: plot_bars(axs[2], vocab, self.answer, self.before[t], labels)
-    return fig
+    return plain_text(fig)
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-plot-parts-c
 def _plot_picture(ax, a, title):

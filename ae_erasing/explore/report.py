@@ -337,7 +337,7 @@ def write_report(
     if out.is_dir(): out = out/'report.html'
     report = Report(mining, truth, predictions, n)
     for side in (224,160,112,80,56):
-        page = report.html(side).encode()
+        page = report.html(side).encode(errors='backslashreplace')
         if len(page)<=limit*1e6: break
     atomic_write(out, lambda f: f.write_bytes(page))
     return out

@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/10_masks/affinity_stage.html.md"""
 
 # %% auto #0
 __all__ = ['sure_pixels', 'train_head', 'AffinityStage', 'improve_maps', 'SureImages', 'train_affinity', 'affinity_masks',
-           'add_affinity_masks']
+           'masks_to_train_on', 'add_affinity_masks']
 
 # %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-002
 import json, shutil
@@ -21,11 +21,11 @@ from fastcore.basics import patch
 from ..evaluation.metrics import scores
 from ..evaluation.score_card import ScoreCard
 from ..cam.networks import load_cam_model
-from ..cam.maps import normalise, view_size
+from ..cam.maps import class_maps, normalise, view_size
 from ..cam.refinement import refine
 from ..mining.regions import to_batch
 from ..mining.run import MiningRun
-from .pseudo import save_mask
+from .pseudo import save_classes, save_mask
 from .score import count_masks
 from .thresholds import otsu
 from .affinity import UNSURE, PixelHead, affinity_loss, class_loss, feature_levels
@@ -89,14 +89,16 @@ class AffinityStage:
     def __init__(self,
         mining:MiningRun, # A run
         folder:Path, # For what is kept, float16 and float32 tensors; may be deleted afterwards
-        upto:int=None, # Maps of steps 1 to this are averaged; None is all
-        side:int=None, # Features are computed at about this many pixels squared; None is the recipe's `mine_size`
+        upto:int=None, # Maps of steps 1 to this are averaged; None is all; unused if there are scales
+        side:int=None, # Features are computed at about this many pixels squared; None is the recipe's `affinity_size`
         grid:int=128, # Maps are worked on at about this many pixels squared
         device=None, # None is fastai's default
         progress:bool|Callable=False, # Show a bar, or call this function as `ProgressBar` is called
+        scales:tuple=None, # Maps are made anew at these multiples of `side`, () not; None is the recipe's `affinity_scales`
     ):
         self.mining,self.data,self.device = mining,mining.data,torch.device(device or default_device())
-        self.upto,self.side,self.grid = upto or len(mining.steps),side or mining.recipe.mine_size,grid
+        self.upto,self.side,self.grid = upto or len(mining.steps),side or mining.recipe.affinity_size,grid
+        self.scales = tuple(mining.recipe.affinity_scales if scales is None else scales)
         self.folder,self.show = Path(folder),progress_function(progress)
         self.ids = mining.mined
         self.model,self.meta = self._classifier()
@@ -130,12 +132,29 @@ def work_size(self:AffinityStage, i):
 
 # %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-maps-1
 @patch
-def first_maps(self:AffinityStage, i):
-    "Maps of an image's labels as the run keeps them, averaged over steps: (1,L,H,W) in [0,1]"
+def _run_maps(self:AffinityStage, i):
+    "The mean of the maps that the run keeps of an image's labels, over steps, (1,L,h,w)"
     kept = [self.mining.maps(i, t)[0] for t in range(1, self.upto+1)]
-    ms = [torch.from_numpy(m).to(self.device).float()/255 for m in kept]
-    m = torch.stack(ms).mean(0)[None]
-    return normalise(F.interpolate(m, self.work_size(i), mode='bilinear', align_corners=False))
+    return torch.stack([torch.from_numpy(m).to(self.device).float()/255 for m in kept]).mean(0)[None]
+
+@patch
+def _scaled_maps(self:AffinityStage, i, x, picture):
+    "Maps of an image's labels at the recipe's scales, refined along the colours of `picture`, (1,L,H,W)"
+    recipe = self.mining.recipe
+    maps = class_maps(self.model, x, self.scales, recipe.flip)[0][:,list(self.data.labels[i])]
+    maps = F.interpolate(maps, picture.shape[-2:], mode='bilinear', align_corners=False)
+    return refine(normalise(maps), picture, recipe.refine_iters)
+
+# %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-first
+@patch
+def first_maps(self:AffinityStage,
+    i, # Index of an image
+    x:torch.Tensor, # It as the classifier takes it, (1,3,h',w')
+    picture:torch.Tensor, # It in [0,1] at the size that maps are worked on with, (1,3,H,W)
+)->torch.Tensor: # (1,L,H,W) in [0,1]
+    "The maps of an image's labels that the first round begins with."
+    maps = self._scaled_maps(i, x, picture) if self.scales else self._run_maps(i)
+    return normalise(F.interpolate(maps, picture.shape[-2:], mode='bilinear', align_corners=False))
 
 # %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-look-1
 @patch
@@ -148,7 +167,7 @@ def _keep(self:AffinityStage, i):
     im = to_batch(self.data, [i], ([0.]*3,[1.]*3), size=grid, device=self.device)
     levels = [o.half() for o in feature_levels(self.model, x)]
     torch.save((levels, im), self.folder/f'{i}.features')
-    self.set_maps(i, self.first_maps(i))
+    self.set_maps(i, self.first_maps(i, x, im))
 
 # %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-kept-1
 @patch
@@ -227,24 +246,38 @@ def _decided_mask(stage, i, threshold):
 def affinity_masks(
     mining:MiningRun, # A run with refined maps
     out:str|Path=None, # Folder; None is `masks_affinity` in the run
-    upto:int=None, # Maps of steps 1 to this are averaged; None is all
-    side:int=None, # Features are computed at about this many pixels squared; None is the recipe's `mine_size`
+    upto:int=None, # Maps of steps 1 to this are averaged; None is all; unused if there are scales
+    side:int=None, # Features are computed at about this many pixels squared; None is the recipe's `affinity_size`
     quantiles:tuple=((.7,.93),(.6,.85)), # Of each round, as `train_affinity` takes them
     device=None, # None is fastai's default
     seed:int=0, # Of the heads
     progress:bool|Callable=False, # Show a bar, or call this function as `ProgressBar` is called
+    scales:tuple=None, # Maps are made anew at these multiples of `side`, () not; None is the recipe's `affinity_scales`
 )->dict: # `folder`, `threshold`, and `images` with masks
     "Masks of all training images that decide every pixel, by learned affinity and a threshold from the maps alone."
     if not mining.mined: raise AEError(f'{mining.out}: no image of the run has labels; there is nothing to learn from')
     out,data = Path(out or mining.out/'masks_affinity'),mining.data
     for left in mining.out.glob('.affinity-*'): shutil.rmtree(left)
     with TemporaryDirectory(prefix='.affinity-', dir=mining.out) as tmp:
-        stage = AffinityStage(mining, tmp, upto, side, device=device, progress=progress)
+        stage = AffinityStage(mining, tmp, upto, side, device=device, progress=progress, scales=scales)
         for n,q in enumerate(quantiles): threshold = train_affinity(stage, q, seed+100*n)
         for i in data.train_idxs: save_mask(_decided_mask(stage, i, threshold), out/f'{data.keys[i]}.png')
+    save_classes(data.vocab, {k for i in data.train_idxs for k in data.labels[i]}, out)
     got = dict(folder=str(out), threshold=threshold, images=len(data.train_idxs))
-    write_json(out/'affinity.json', dict(got, seed=seed, upto=stage.upto, quantiles=quantiles))
+    write_json(out/'affinity.json', dict(got, seed=seed, upto=stage.upto, scales=stage.scales, quantiles=quantiles))
     return got
+
+# %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-train-on-f
+def masks_to_train_on(
+    mining:MiningRun, # A run
+    device=None, # None is fastai's default
+    progress:bool|Callable=False, # Show a bar, or call this function as `ProgressBar` is called
+)->Path: # Folder of masks
+    "Where the masks are that a segmenter is trained on: by learned affinity if the run's recipe says so, else by the rules."
+    if not mining.recipe.affinity: return mining.out/'masks'
+    folder = mining.out/'masks_affinity'
+    if not (folder/'affinity.json').is_file(): affinity_masks(mining, device=device, progress=progress)
+    return folder
 
 # %% ../../nbs/10_masks/05_affinity_stage.ipynb #affinity-read-1
 def add_affinity_masks(
@@ -255,6 +288,7 @@ def add_affinity_masks(
     "Score the masks by learned affinity of a run."
     folder = mining.out/'masks_affinity'
     if not (folder/'affinity.json').is_file(): return card
-    threshold = json.loads((folder/'affinity.json').read_text())['threshold']
+    threshold = json.loads((folder/'affinity.json').read_text(encoding='utf-8'))['threshold']
     counted = count_masks(mining.data, folder, mining.data.train_idxs, truth)
-    return card.add('masks by learned affinity', scores(counted), threshold=threshold, chosen='label-free', refined=True)
+    return card.add('masks by learned affinity', scores(counted), threshold=threshold, chosen='label-free',
+        refined=True)

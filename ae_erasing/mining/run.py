@@ -14,12 +14,14 @@ from matplotlib import pyplot as plt
 from fastcore.basics import patch
 from ..basics import AEError, spread
 from ..data.images import resize_mask
+from ..data.plain_text import plain_text
 from ..data.labels import ImageLabels
 from ..data.sources import get_data
 from ..pictures import inline, overlay_heatmap, overlay_mask
 from ..cam.maps import enlarge
 from .erasing import Regions
 from .regions import min_confidence
+from .run_images import data_of_run
 from .run_folder import read_run, region_mask, run_recipe
 
 # %% ../../nbs/08_mining/04_run.ipynb #run-012
@@ -35,22 +37,35 @@ class MiningRun:
         self.steps = [self.run['steps'][str(t)] for t in range(1, n+1)]
 
 # %% ../../nbs/08_mining/04_run.ipynb #run-open
-def _run_data(out, run, data):
-    "The data of a run: what is given, or what the run says that it was"
-    if data is not None: return get_data(data)
-    if not run['data'].get('source'): raise AEError(f'{out}: does not say where its images are; give the data')
-    return get_data(**run['data']['source'])
+def _is_there(place): return place=='creatures' or Path(place).exists()
 
+def _moved(source, place):
+    "What makes the data of a run that was made from `source`, if its images are at `place` now"
+    if source is None: return dict(source=place)
+    old,new = Path(source['source']),Path(place).expanduser()
+    if old.suffix!=new.suffix: source = {k:v for k,v in source.items() if k=='classes'}
+    if source.get('root') and Path(source['root']).is_relative_to(old.parent):
+        source = source | dict(root=str(new.parent/Path(source['root']).relative_to(old.parent)))
+    return source | dict(source=str(place))
+
+def _run_data(out, source, data):
+    "The data of a run: what is given, or what the run says that it was"
+    if isinstance(data, ImageLabels): return data
+    if data is not None: return get_data(**_moved(source, data))
+    if not source: raise AEError(f'{out}: does not say where its images are; give the data')
+    if _is_there(source['source']): return get_data(**source)
+    raise AEError(f'{out}: its images are no longer at {source["source"]}; say where they are now, '
+        'by --data or open_mining(run, data=...)')
+
+# %% ../../nbs/08_mining/04_run.ipynb #run-open-f
 def open_mining(
     out:str|Path, # Folder of a run
-    data:ImageLabels|str|Path=None, # What was mined; None finds it where the run says it was
+    data:ImageLabels|str|Path=None, # What was mined, or where it is now; None finds it where the run says it was
 )->MiningRun: # As `erase_loop` returned it
     "Open a run of which at least one step is finished."
     run = read_run(out)
-    data,was = _run_data(out, run, data),run['data']
-    if was['fingerprint']!=data.fingerprint():
-        raise AEError(f'{out}: is a run of other data ({was["name"]}, {was["images"]} images), '
-            'or its images have changed since')
+    data = _run_data(out, run['data'].get('source'), data)
+    data,*_ = data_of_run(out, run['data'], data)
     if not run['steps']: raise AEError(f'{out}: no step is finished yet; mine again, it resumes')
     return MiningRun(data, out)
 
@@ -141,7 +156,7 @@ def plot(self:MiningRun,
     for i,row in zip(idxs, axs):
         _write_names(row[0], [self.data.vocab[k] for k in self.data.labels[i]])
         for ax,a in zip(row, self.views(i).values()): ax.imshow(a)
-    return fig
+    return plain_text(fig)
 
 # %% ../../nbs/08_mining/04_run.ipynb #run-html
 def _row_html(cells, tag): return '<tr>' + ''.join(f'<{tag}>{c}</{tag}>' for c in cells) + '</tr>'

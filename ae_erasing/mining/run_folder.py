@@ -11,21 +11,24 @@ __all__ = ['RESUMABLE', 'read_run', 'run_recipe', 'open_run', 'with_cache', 'Era
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-002
 import json, shutil, time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np
-from ..basics import AEError, atomic_write, progress_function, write_json
+from ..basics import AEError, atomic_write, check_run, progress_function, write_json
 from ..data.images import resize_mask
 from ..data.labels import ImageLabels
 from ..data.cache import cache_images
 from ..evaluation.metrics import ConfusionMatrix, scores
+from ..evaluation.sound_truth import with_sound_truth
 from ..distributed import barrier, is_rank0, rank0_first
 from ..recipe import Recipe, with_older
 from ..cam.networks import save_cam_model
 from ..training import mean_colour, save_history, train_losses
 from .erasing import Regions
+from .run_images import data_of_run, write_table
 from fastai.vision.all import Learner, store_attr
 from fastcore.basics import patch
 
@@ -42,9 +45,8 @@ def read_run(
     out:str|Path, # Folder of a run
 )->dict: # What `run.json` says
     "The content of a run's `run.json`."
-    js = Path(out)/'run.json'
-    if not js.is_file(): raise AEError(f'{out}: holds no run (no run.json); give the folder that was --out')
-    try: return _todays(json.loads(js.read_text()))
+    js = check_run(out)
+    try: return _todays(json.loads(js.read_text(encoding='utf-8')))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise AEError(f'{js}: is damaged; choose a new folder, or start over with --fresh') from None
 
@@ -68,36 +70,32 @@ def _check_not_foreign(out):
     if others: raise AEError(f'{out}: holds other files ({others[0]}) and no run; choose a new folder')
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-clear
-_REPORTS = 'score.json', 'score.md', 'report.html', 'steps.png', 'masks.png'
+_REPORTS = 'score.json', 'score.md', 'report.html', 'steps.png', 'masks.png', 'images.json'
 
 def _clear(out):
     write_json(out/'run.json', {})
     steps = [p for p in out.glob('step_*') if p.name[5:].isdigit()]
-    for p in (*steps, out/'masks', out/'segment'): shutil.rmtree(p, ignore_errors=True)
+    for p in (*steps, out/'masks', out/'masks_affinity', out/'segment'): shutil.rmtree(p, ignore_errors=True)
     for name in _REPORTS: (out/name).unlink(missing_ok=True)
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-new
-def _made_with(data, recipe):
-    about = dict(name=data.name, fingerprint=data.fingerprint(), images=len(data), vocab=list(data.vocab),
+def _about(data, fingerprint):
+    return dict(name=data.name, fingerprint=fingerprint, images=len(data), vocab=list(data.vocab),
         notes=list(data.notes), source=data.source)
-    return dict(data=about, recipe=asdict(recipe))
 
 def _versions(): return {p:version(p) for p in ('torch','torchvision','fastai','timm','numpy','pillow')}
 
-def _begin(out, now):
+def _begin(out, data, recipe):
     from ae_erasing import __version__
     started = time.strftime('%Y-%m-%d %H:%M')
-    run = dict(ae_erasing=__version__, versions=_versions(), started=started, **now, steps={})
+    made_with = dict(data=_about(data, data.fingerprint()), recipe=asdict(recipe))
+    write_table(out, data)
+    run = dict(ae_erasing=__version__, versions=_versions(), started=started, **made_with, steps={})
     write_json(out/'run.json', run)
     return run
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-same
-RESUMABLE = {'steps','background'}
-
-def _check_same_data(out, was, now):
-    if was['fingerprint']==now['fingerprint']: return
-    raise AEError(f'{out}: holds a run of other data ({was["name"]}, {was["images"]} images, not {now["name"]}, '
-        f'{now["images"]}); choose another folder, or start over with --fresh')
+RESUMABLE = {'steps','background','affinity','affinity_size','affinity_scales'}
 
 def _check_same_recipe(out, was, now):
     "`was` and `now` are dicts"
@@ -107,24 +105,52 @@ def _check_same_recipe(out, was, now):
         raise AEError(f'{out}: was begun with {k} = {was.get(k)}, not {v}; '
             'keep to it, choose another folder, or start over with --fresh')
 
+# %% ../../nbs/08_mining/03_run_folder.ipynb #run-update
+_BY_IMAGE = 'step_*/regions', 'step_*/maps', 'step_*/refined', 'masks', 'masks_*', 'segment/*/round_*/valid*'
+
+def _forget(out, keys):
+    "Remove what is kept of some images"
+    for folder in (d for pattern in _BY_IMAGE for d in out.glob(pattern)):
+        for k in keys: (folder/f'{k}.png').unlink(missing_ok=True)
+
+def _update(out, run, changes):
+    "Have the steps mine what has changed"
+    line = f'{time.strftime("%Y-%m-%d %H:%M")}: {changes}'
+    run.update(steps={}, updates=[*run.get('updates', []), line])
+    write_json(out/'run.json', run)
+    _forget(out, changes.stale)
+
+# %% ../../nbs/08_mining/03_run_folder.ipynb #run-note
+def _note_images(out, run, data, fingerprint):
+    was,run['data'] = run['data'],_about(data, fingerprint)
+    run['data']['source'] = data.source or was.get('source')
+    if was['fingerprint']!=fingerprint or data.files.n_read or not (out/'images.json').exists(): write_table(out, data)
+
 # %% ../../nbs/08_mining/03_run_folder.ipynb #core-010
+def _begun(out, fresh):
+    "The run that is to be resumed; None if there is none, or if it has trained nothing"
+    if not (out/'run.json').exists(): return _check_not_foreign(out)
+    if fresh: return _clear(out)
+    run = read_run(out)
+    return run if run['steps'] or any(out.glob('step_*/model.safetensors')) else None
+
 def open_run(
     out:str|Path, # Folder of the run; made if it isn't there
     data:ImageLabels, # What is mined
     recipe:Recipe, # With which hyperparameters
     fresh:bool=False, # Throw away what an earlier run left there
+    update:bool=False, # Have what changed mined anew, where images are gone, changed or new; else that is an error
 )->dict: # What `run.json` says
     "Begin a run in `out`, or resume the one that is there."
     out = Path(out)
     _check_writable(out)
-    begun,now = (out/'run.json').exists(),_made_with(data, recipe)
-    if not begun: _check_not_foreign(out)
-    elif fresh: _clear(out)
-    run = read_run(out) if begun and not fresh else None
-    if run is None or not (run['steps'] or any(out.glob('step_*/model.safetensors'))): return _begin(out, now)
-    _check_same_data(out, run['data'], now['data'])
-    _check_same_recipe(out, run['recipe'], now['recipe'])
-    run['recipe'].update(now['recipe'])
+    run = _begun(out, fresh)
+    if run is None: return _begin(out, data, recipe)
+    data,changes,fingerprint = data_of_run(out, run['data'], data, update)
+    _check_same_recipe(out, run['recipe'], asdict(recipe))
+    if changes: _update(out, run, changes)
+    _note_images(out, run, data, fingerprint)
+    run['recipe'].update(asdict(recipe))
     write_json(out/'run.json', run)
     return run
 
@@ -240,11 +266,14 @@ class RunFolder:
         data:ImageLabels, # What is mined
         recipe:Recipe, # With which hyperparameters
         fresh:bool=False, # Throw away what an earlier run left there
+        update:bool=False, # As for `open_run`
     ):
-        if is_rank0(): open_run(out, data, recipe, fresh)
+        if is_rank0(): open_run(out, data, recipe, fresh, update)
         barrier()
-        self.out,self.data,self.recipe = Path(out),data,recipe
-        self.run,self.regions = read_run(out),Regions(out, data)
+        self.out,self.recipe,self.run = Path(out),recipe,read_run(out)
+        self.data,*_ = data_of_run(out, self.run['data'], data)
+        self.regions = Regions(out, self.data)
+        self.updated = {t for t in self.todo if self.weights(t).exists()} if update else set()
     def weights(self, step): return self.out/f'step_{step}'/'model.safetensors'
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-prepare
@@ -261,6 +290,12 @@ def steps_to_do(self:RunFolder):
         yield t
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-prepare-images
+def _drop_old_pixels(folder, fingerprint):
+    "Remove decoded images of other data than that of this fingerprint"
+    for p in (*folder.glob('*.bin'), *folder.glob('*.json')):
+        if not p.name.startswith(fingerprint):
+            with suppress(OSError): p.unlink()
+
 @patch
 def prepare(self:RunFolder,
     cache:bool|str|Path=True, # As for `with_cache`
@@ -269,9 +304,13 @@ def prepare(self:RunFolder,
 ):
     "Decode the images and find the fill colour, unless the run is finished."
     if not self.todo: return
+    if is_rank0(): self.data = with_sound_truth(self.data, self.data.train_idxs, print if verbose else None)
+    if self.updated and verbose and is_rank0(): print(*self.run.get('updates', [])[-1:])
     self.fill = self.recipe.fill or mean_colour(self.data)
+    if self.updated.issuperset(self.todo): return
     self.data = with_cache(self.data, self.out, self.recipe.max_side, cache, verbose and is_rank0(), progress)
     self.regions = Regions(self.out, self.data)
+    if cache is True and is_rank0(): _drop_old_pixels(self.out/'cache', self.data.fingerprint())
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-start
 @patch
@@ -289,6 +328,18 @@ def save(self:RunFolder, learn, step):
     "As `save_step`, once for all ranks"
     if is_rank0(): save_step(learn, self.weights(step).parent)
     barrier()
+
+# %% ../../nbs/08_mining/03_run_folder.ipynb #run-to-mine
+@patch
+def to_mine(self:RunFolder,
+    step:int, # Number of the step
+)->Regions: # Its `data` are these images
+    "The regions of the images that a step has to mine."
+    if step not in self.updated: return self.regions
+    data = self.data
+    left = [i for i in data.train_idxs if data.labels[i] and not self.regions.path(i, step).exists()]
+    barrier()
+    return Regions(self.out, data.subset(left))
 
 # %% ../../nbs/08_mining/03_run_folder.ipynb #run-finish
 @patch

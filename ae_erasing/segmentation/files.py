@@ -12,8 +12,8 @@ import glob, os, time
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from ..basics import AEError, atomic_write, progress_function
-from ..data.images import IMAGE_SUFFIXES, image_files, open_image, work_size
+from ..basics import NOT_THERE, AEError, atomic_write, check_there, progress_function
+from ..data.images import IMAGE_SUFFIXES, image_files, open_image, unread_note, work_size
 from ..data.rows import run_keys
 from ..pictures import overlay_mask
 from ..masks.pseudo import save_mask
@@ -22,10 +22,11 @@ from .predict import find_refiner, predict_image
 from fastai.vision.all import default_device
 
 # %% ../../nbs/11_segmentation/05_files.ipynb #files-of
-_GIVE = 'give a picture, a folder of pictures or a pattern such as "photos/*.jpg"'
-
 def _matches(pattern):
-    found = map(Path, glob.glob(str(pattern), recursive=True))
+    "Pictures that fit a pattern; a folder that is there is taken by its name, even if it is called [2024]"
+    above = next(d for d in (pattern, *pattern.parents) if d.is_dir())
+    rest = pattern.relative_to(above)
+    found = map(Path, glob.glob(os.path.join(glob.escape(str(above)), str(rest)), recursive=True))
     return [q for q in found if q.is_file() and q.suffix.lower() in IMAGE_SUFFIXES]
 
 def _files_of(source):
@@ -33,8 +34,9 @@ def _files_of(source):
     p = Path(os.path.abspath(Path(source).expanduser()))
     files = image_files(p) if p.is_dir() else [p] if p.is_file() else _matches(p)
     if not files and p.is_dir():
-        raise AEError(f'{source}: holds no images ({", ".join(sorted(o[1:] for o in IMAGE_SUFFIXES))})')
-    if not files: raise AEError(f'{source}: is not there; {_GIVE}')
+        why = unread_note(p) or ['they would be jpg, png, webp, bmp, tif, gif and the like']
+        raise AEError(f'{source}: holds no images; {why[0]}')
+    if not files: raise AEError(f'{source}: {NOT_THERE["pictures"]}')
     return files,[p] if p.is_dir() else [q.parent for q in files]
 
 # %% ../../nbs/11_segmentation/05_files.ipynb #predict-031
@@ -49,7 +51,7 @@ def find_images(
         files,folders = _files_of(s)
         found += files
         tops += folders
-    if not found: raise AEError(f'no pictures given; {_GIVE}')
+    if not found: raise AEError('no pictures given; '+NOT_THERE['pictures'].partition('; ')[2])
     paths,root = sorted(set(found)),os.path.commonpath(tops)
     return dict(zip(run_keys([p.relative_to(root) for p in paths], folders=True), paths))
 
@@ -79,9 +81,8 @@ def find_segmenter(
     name:str=None, # Which segmenter of the run; None is "psl", or the only one
 )->Path: # Its model.safetensors
     "The file of a trained segmenter, its last round."
-    path = Path(run).expanduser()
+    path = check_there(run, 'segmenter')
     if path.is_file(): return path
-    if not path.exists(): raise AEError(f'{path}: is not there; give the folder of a run, or a model.safetensors')
     if (path/'model.safetensors').is_file(): return path/'model.safetensors'
     return _last_round(path) or _named(path, name)
 
@@ -102,7 +103,7 @@ def _save_overlay(im, mask, path):
 
 def _predict_file(model, meta, path, out, key, overlay, **kwargs):
     "Write the mask of a picture; how many pixels have each value"
-    im = open_image(path)
+    im = open_image(path, ranges=meta.get('ranges'))
     mask = predict_image(model, meta, im, **kwargs)
     save_mask(mask, out/f'{key}.png')
     if overlay: _save_overlay(im, mask, out/'overlays'/f'{key}.jpg')
@@ -136,6 +137,7 @@ def predict_files(
         except AEError as e: skipped.append(str(e))
         except OSError as e: skipped.append(f'{path}: its mask cannot be written ({e.strerror or e})')
         show('masks', n, len(images))
+    unread = [f'{s}: {n}' for s in _listed(source) if Path(s).is_dir() for n in unread_note(Path(s))]
     if not written: raise AEError(f'no mask for any of {len(images)} pictures, e.g. {skipped[0]}')
-    return dict(folder=str(Path(out)), written=written, skipped=skipped, seconds=round(time.time()-start, 1),
+    return dict(folder=str(Path(out)), written=written, skipped=skipped+unread, seconds=round(time.time()-start, 1),
         share=_shares(counts, meta['vocab']))

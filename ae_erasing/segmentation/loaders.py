@@ -16,7 +16,8 @@ from ..basics import AEError
 from ..data.images import open_mask, resize_mask
 from ..data.labels import ImageLabels
 from ..data.loaders import CropFlip
-from ..evaluation.mask_checks import mask_histogram, refuse_truth
+from ..evaluation.mask_checks import refuse_truth
+from ..evaluation.sound_truth import check_against, sound_truth
 from ..mining.run import MiningRun
 from ..masks.rules import IGNORE
 from fastai.vision.all import DataBlock, DataLoaders, ImageBlock, IndexSplitter, MaskBlock, PILImage, PILMask
@@ -34,13 +35,9 @@ class MaskFolder:
 # %% ../../nbs/11_segmentation/06_loaders.ipynb #loaders-item
 def _image(i, data, max_side): return PILImage.create(data.image(i, max_side))
 
-def _mask(i, data, find, max_side):
-    mask,(w,h) = find(i) if data.train[i] else data.truth(i),data.size(i, max_side)
+def _mask(i, data, find, truth, max_side):
+    mask,(w,h) = find(i) if data.train[i] else truth(i),data.size(i, max_side)
     return PILMask.create(Image.fromarray(resize_mask(mask, (h,w))))
-
-def _judged(data):
-    "Validation images with ground truth"
-    return [i for i in data.valid_idxs if data.truth(i) is not None] if data.open_truth else []
 
 # %% ../../nbs/11_segmentation/06_loaders.ipynb #segment-011
 def mask_dls(
@@ -59,8 +56,10 @@ def mask_dls(
 )->DataLoaders: # Batches of (image, mask)
     "fastai `DataLoaders` of images and masks: those of `find` to train on, ground truth to validate by."
     idxs = list(data.train_idxs if idxs is None else idxs)
-    items = idxs + _judged(data)
-    getters = [partial(_image, data=data, max_side=max_side), partial(_mask, data=data, find=find, max_side=max_side)]
+    truth = sound_truth(data, idxs=data.valid_idxs, force=True)
+    items = idxs + sorted(truth.known)
+    mask = partial(_mask, data=data, find=find, truth=truth, max_side=max_side)
+    getters = [partial(_image, data=data, max_side=max_side), mask]
     crop_flip = CropFlip(size, min_scale, device=None if num_workers else device, crop=crop, pad_fill=pad_fill,
         pad_mask=IGNORE)
     block = DataBlock(blocks=(ImageBlock, MaskBlock(['background', *data.vocab])), item_tfms=crop_flip,
@@ -68,24 +67,32 @@ def mask_dls(
     return block.dataloaders(items, bs=min(bs, len(idxs)), num_workers=num_workers, device=device, **kwargs)
 
 # %% ../../nbs/11_segmentation/06_loaders.ipynb #loaders-notes
-def _notes(hist):
+def _notes(hist, odd):
     "What is in the masks, in words"
     shares = ', '.join(f'{k} {v:.1%}' for k,v in hist.shares)
-    left_out = [f'left out: {k}: {why}' for k,why in hist.errors.items()]
-    return [shares, *(f'warning: {w}' for w in hist.warnings), *left_out]
+    warnings = [f'warning: {w}' for w in (*odd, *hist.warnings)]
+    return [shares, *warnings, *(f'left out: {k}: {why}' for k,why in hist.errors.items())]
+
+def _truth_notes(data, force):
+    "What is odd about the ground truth of validation images, in words"
+    if not data.open_truth: return []
+    truth = sound_truth(data, idxs=data.valid_idxs, force=force)
+    left_out = [f'ground truth left out: {k}: {why}' for k,why in truth.left_out.items()]
+    return [f'validation: {n}' for n in (*truth.notes, *left_out)]
 
 # %% ../../nbs/11_segmentation/06_loaders.ipynb #segment-014
 def check_masks(
     mining:MiningRun, # A run
     masks:str|Path, # Folder of masks named like the run's
     supervised:bool=False, # May they be the ground truth?
+    force:bool=False, # Go on where many masks contradict the labels?
 )->tuple: # Indices of the images that can be trained on, and notes in words
     "Check masks before training: what is in them, which can't be used, and are they the ground truth?"
     data,idxs = mining.data,mining.data.train_idxs
     if not Path(masks).is_dir():
         raise AEError(f'{masks}: no such folder of masks; mine first, or give the folder that holds them')
     by_key = {data.keys[i]:i for i in idxs}
-    hist = mask_histogram(masks, data.vocab, list(by_key), expect={k for i in idxs for k in data.labels[i]})
-    if 2*len(hist.errors)>len(idxs): hist.check()
+    hist = check_against(masks, data, by_key, expect={k for i in idxs for k in data.labels[i]}).check(.5)
+    notes = _notes(hist, hist.notes(limits=(.1,.99), force=force))
     if not supervised and data.open_truth: refuse_truth(masks, lambda k: data.truth(by_key[k]), list(by_key))
-    return [i for k,i in by_key.items() if k not in hist.errors],_notes(hist)
+    return [i for k,i in by_key.items() if k not in hist.errors],[*notes, *_truth_notes(data, force)]

@@ -156,12 +156,13 @@ def save_seg_model(
     path:str|Path, # A .safetensors
     vocab, # Names of the object classes
     size:int, # Side of the crops it was trained on, pixels
+    ranges:dict|None=None, # Of the deep grey pictures it was trained on, as `open_image` takes it
 ):
     "Write a segmenter's weights, and what is needed to build it again."
     norm = find_normalize(learn.dls)
     stats = (norm.mean.flatten().tolist(), norm.std.flatten().tolist()) if norm else ([0.]*3, [1.]*3)
     meta = dict(seg_arch=learn.arch, output_stride=learn.output_stride, width=learn.width, stats=stats,
-        vocab=list(map(str, vocab)), size=size)
+        vocab=list(map(str, vocab)), size=size, **(dict(ranges=ranges) if ranges else {}))
     weights = {k:v.contiguous() for k,v in learn.model.state_dict().items()}
     save_file(weights, path, metadata=dict(model=json.dumps(meta)))
 
@@ -178,7 +179,7 @@ def _read_meta(path):
 # %% ../../nbs/11_segmentation/00_networks.ipynb #networks-load-model
 def load_seg_model(
     path:str|Path, # Written by `save_seg_model`
-)->tuple[SegNet,dict]: # The network in `eval` mode; its seg_arch, output_stride, width, stats (mean, std), vocab, size
+)->tuple[SegNet,dict]: # The network in `eval` mode; its seg_arch, output_stride, width, stats (mean, std), vocab, size, perhaps ranges
     "Build a segmenter from its file."
     meta = _read_meta(path)
     model,_ = seg_model(meta['seg_arch'], len(meta['vocab']), False, meta['output_stride'], meta['width'])

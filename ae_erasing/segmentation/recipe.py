@@ -47,6 +47,7 @@ class SegLoss(SegTraining):
     v:str # Weights of the classes in that prediction: "score", "label" or "peak"
     among:str # Classes that may win a pixel of it: those of the image's "labels", or "all", which is the paper's
     norm:str # Means of a term over all pixels of a "batch", or of each "image" first, which is the paper's
+    psl_min_ignored:float # That term is left out where masks ignore less than this share of the pixels, [0,1]
     w_bg:float # Weight of the background in that prediction; the paper's is 1
     psl_refine_iters:int # Iterations of refining that prediction along colours; 0 is the paper's
     warm_up:float # Share of the training in which that term comes to count, [0,1]
@@ -71,7 +72,7 @@ class SegRecipe(SegLoss):
 # %% ../../nbs/11_segmentation/03_recipe.ipynb #segment-007
 _LIMITS = dict(width=(8,4096), size=(32,4096), min_scale=(.01,1), bs=(1,4096), epochs=(1,9999), lr=(0,1000),
     head_lr=(0,1000), wd=(0,1000), mom=(0,.999), w_psl=(0,1000), w_cls=(0,1000), w_bg=(0,1000),
-    psl_refine_iters=(0,1000), warm_up=(0,1), rounds=(1,9), min_prob=(0,1), min_confidence=(0,1),
+    psl_min_ignored=(0,1), psl_refine_iters=(0,1000), warm_up=(0,1), rounds=(1,9), min_prob=(0,1), min_confidence=(0,1),
     pred_size=(32,4096), max_side=(32,10**6), seed=(0,2**32-1))
 _CHOICES = dict(**TRAINING_CHOICES, output_stride=(8,16,32), v=('score','label','peak'), among=('labels','all'),
     norm=('batch','image'), refine_masks=('no',*REFINERS), refiner=('no',*REFINERS))
@@ -117,4 +118,4 @@ def with_older_seg(
     recipe:dict, # Recipe as a segmenter keeps it
 )->dict: # With everything that recipes have now
     "A recipe of an older segmenter: under today's names, and what was done before a hyperparameter existed."
-    return dict(among='labels', norm='batch', crf=[]) | with_older(recipe, OLD_SEG_NAMES)
+    return dict(among='labels', norm='batch', psl_min_ignored=0., crf=[]) | with_older(recipe, OLD_SEG_NAMES)

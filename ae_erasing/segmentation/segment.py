@@ -9,9 +9,10 @@ __all__ = ['loss_of', 'train_round', 'predict_masks', 'segment']
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-002
 import hashlib, json, shutil, time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+import numpy as np
 from fastcore.basics import patch
 from ..basics import AEError, atomic_write, progress_function, write_json
 from ..data.images import resize_mask
@@ -24,9 +25,11 @@ from ..mining.run_folder import with_cache
 from ..mining.run import MiningRun, open_mining
 from ..masks.rules import IGNORE
 from ..masks.pseudo import refine_mask, save_mask
+from ..masks.affinity_stage import masks_to_train_on
+from ..masks.shares import expected_shares, ignored_share, mean_shares, runaway_classes, runaway_text, shares_by_label
 from .networks import load_seg_model, save_seg_model
 from .psl import PSLLoss
-from .learner import psl_learner
+from .learner import ClassShares, psl_learner
 from .recipe import SegRecipe, read_seg_recipe, refiner_of, with_older_seg
 from .predict import predict_image
 from .loaders import MaskFolder, check_masks, mask_dls
@@ -112,7 +115,7 @@ def predict_masks(
 def _read_record(js):
     "The record of a segmenter, its recipe under today's names"
     try:
-        record = json.loads(js.read_text())
+        record = json.loads(js.read_text(encoding='utf-8'))
         record['recipe'] = with_older_seg(record['recipe'])
         record['supervised'],record['rounds'].items()
     except (ValueError, KeyError, AttributeError, TypeError):
@@ -162,13 +165,13 @@ def _digest(data, find, idxs):
     for i in idxs: digest.update(data.keys[i].encode()+b'\0'+find.path(i).read_bytes())
     return digest.hexdigest()[:16]
 
-def _training_masks(mining, folder, masks, recipe, supervised, say):
+def _training_masks(mining, folder, masks, recipe, supervised, say, force):
     "The folder of masks to train on, the images, and for the record: notes in words, a digest of the masks as given"
     data,own = mining.data,folder/'masks'
     if supervised:
         masks = own
         _write_truth(mining, own)
-    idxs,notes = check_masks(mining, masks, supervised)
+    idxs,notes = check_masks(mining, masks, supervised, force)
     given = MaskFolder(masks, data)
     facts = dict(notes=notes, digest=_digest(data, given, idxs))
     if supervised or recipe.refine_masks=='no': return masks,idxs,facts
@@ -177,10 +180,10 @@ def _training_masks(mining, folder, masks, recipe, supervised, say):
     return own,idxs,facts
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-begin-code
-def _begin(mining, folder, masks, recipe, supervised, fresh, say):
+def _begin(mining, folder, masks, recipe, supervised, fresh, say, force=False):
     "The record of a segmenter, the folder of masks to train on, and the images"
     record = _open_record(folder, recipe, supervised, fresh)
-    masks,idxs,facts = _training_masks(mining, folder, masks, recipe, supervised, say)
+    masks,idxs,facts = _training_masks(mining, folder, masks, recipe, supervised, say, force)
     if record.get('digest', facts['digest'])!=facts['digest']:
         raise AEError(f'{folder}: was trained on other masks than there are now; give another --name, '
                       'or train again with --fresh')
@@ -198,14 +201,26 @@ class _Rounds:
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-train-code
 @patch
-def train(self:_Rounds, r, find):
+def recipe_for(self:_Rounds, find, say):
+    "The recipe, without PSL if the masks of `find` ignore too few pixels for it"
+    recipe = self.recipe
+    if not (recipe.w_psl and recipe.psl_min_ignored): return recipe
+    share = ignored_share(find, self.idxs)
+    if share>=recipe.psl_min_ignored: return recipe
+    say(f'the masks ignore {share:.1%} of the pixels, less than {recipe.psl_min_ignored:.0%}: trained without PSL')
+    return replace(recipe, w_psl=0.)
+
+@patch
+def train(self:_Rounds, r, find, say):
     "Train round `r` on the masks of `find`, and save it"
     if self.weights(r).exists(): return
-    cbs = [Compile()] if self.compile else []
-    learn = train_round(self.data, find, self.recipe, self.idxs, r, self.device, self.progress, cbs)
+    recipe = self.recipe_for(find, say)
+    cbs = [ClassShares(), *([Compile()] if self.compile else [])]
+    learn = train_round(self.data, find, recipe, self.idxs, r, self.device, self.progress, cbs)
     if self.first:
         save_history(learn, self.folder_of(r)/'history.csv')
-        save = partial(save_seg_model, learn, vocab=self.data.vocab, size=self.recipe.size)
+        write_json(self.folder_of(r)/'shares.json', learn.class_shares.shares)
+        save = partial(save_seg_model, learn, vocab=self.data.vocab, size=self.recipe.size, ranges=self.data.ranges)
         atomic_write(self.weights(r), save)
     barrier()
 
@@ -226,12 +241,33 @@ def next_masks(self:_Rounds, r, find):
         find if recipe.mask_agreement else None, self.device, self.progress)
     return MaskFolder(out, self.data)
 
+# %% ../../nbs/11_segmentation/08_segment.ipynb #segment-shares-c
+def _runaway_epochs(path, expected):
+    "Epochs in the second half of a training after which a class had run away, counted from 1; None if unknown"
+    if not path.exists(): return None
+    shares = json.loads(path.read_text(encoding='utf-8'))
+    half = range(len(shares)//2, len(shares))
+    return [e+1 for e in half if runaway_classes(np.array(shares[e]), expected)]
+
+@patch
+def shares(self:_Rounds, r, by_label):
+    "How much of the validation images round `r` calls by each class, how much was expected, and what runs away"
+    data,idxs = self.data,[i for i in self.data.valid_idxs if self.data.labels[i]]
+    if not idxs: return {}
+    predicted = mean_shares(MaskFolder(self.folder_of(r)/'valid', data), idxs, len(data.vocab))
+    expected = expected_shares(data, by_label, idxs)
+    trained_on = expected_shares(data, by_label, self.idxs)
+    return dict(shares=predicted.tolist(), expected_shares=expected.tolist(),
+        runaway=runaway_text(runaway_classes(predicted, expected), data.vocab),
+        runaway_epochs=_runaway_epochs(self.folder_of(r)/'shares.json', trained_on))
+
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-note-code
 @patch
-def note(self:_Rounds, record, r, seconds, say):
+def note(self:_Rounds, record, r, seconds, masks, say):
     "Write into the record how round `r` went"
     if not self.first or str(r) in record['rounds']: return
-    d = dict(round_summary(self.data, self.folder_of(r)), seconds=round(seconds, 1))
+    by_label = shares_by_label(self.data, masks, self.idxs)
+    d = dict(round_summary(self.data, self.folder_of(r)), seconds=round(seconds, 1), **self.shares(r, by_label))
     record['rounds'][str(r)] = d
     write_json(self.folder/'segment.json', record)
     say(round_line(r, d))
@@ -239,13 +275,14 @@ def note(self:_Rounds, record, r, seconds, say):
 @patch
 def run(self:_Rounds, find, record, say):
     "Train all rounds, the first on the masks of `find`"
+    masks = find
     for r in range(1, self.recipe.rounds+1):
         start = time.time()
-        self.train(r, find)
+        self.train(r, find, say)
         self.predict(r)
         if r<self.recipe.rounds: find = self.next_masks(r, find)
         barrier()
-        self.note(record, r, time.time()-start, say)
+        self.note(record, r, time.time()-start, masks, say)
     barrier()
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-names
@@ -265,7 +302,7 @@ def _folder(mining, name):
 def segment(
     mining:MiningRun|str|Path, # A run, or its folder
     name:str='psl', # What the segmenter is called
-    masks:str|Path=None, # Folder of masks to train on, named like the run's; None is `masks` in the run
+    masks:str|Path=None, # Folder of masks to train on, named like the run's; None is that of `masks_to_train_on`
     recipe:str|SegRecipe|None=None, # Recipe or its name; None is that of the run
     supervised:bool=False, # Train on the ground truth instead: the upper bound
     device=None, # None is fastai's default: a GPU if there is one
@@ -273,6 +310,7 @@ def segment(
     verbose:bool=True, # A line a round, and progress
     cache:bool|str|Path=True, # Read decoded images from `cache` in the run or this folder; False decodes them each time
     compile:bool=False, # Have PyTorch compile the network where enough training is left: `Compile`
+    force:bool=False, # Train even where many masks contradict the labels of their images
     **overrides, # Hyperparameters that shall differ, such as `rounds=2` for PSL++
 )->Segmenter: # Shows itself in a notebook
     "Train a segmenter on the masks of a run (AE-PSL section 3.2), in one round or more."
@@ -280,8 +318,9 @@ def segment(
     first = init_distributed(device)
     verbose = verbose and first
     say,recipe,folder = print if verbose else _quiet,_seg_recipe(recipe, mining, overrides),_folder(mining, name)
-    masks = Path(masks or mining.out/'masks')
-    begin = partial(_begin, mining, folder, masks, recipe, supervised, fresh and first, say)
+    if not (masks or supervised):
+        masks = rank0_first(partial(masks_to_train_on, mining, device, verbose))
+    begin = partial(_begin, mining, folder, masks and Path(masks), recipe, supervised, fresh and first, say, force)
     record,masks,idxs = rank0_first(begin)
     if first: write_json(folder/'segment.json', record)
     barrier()

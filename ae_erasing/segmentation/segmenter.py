@@ -13,6 +13,7 @@ from pathlib import Path
 from fastcore.basics import patch
 from matplotlib import pyplot as plt
 from ..basics import AEError, spread
+from ..data.plain_text import plain_text
 from ..data.labels import ImageLabels
 from ..evaluation.metrics import scores
 from ..evaluation.mask_folders import score_folder
@@ -46,7 +47,8 @@ def round_line(
     judged = ''
     if 'miou' in d:
         judged = f', validation mIoU {d["miou"]:.3f} (precision {d["precision"]:.3f}, recall {d["recall"]:.3f})'
-    return f'round {r}: loss {d["loss"]:.3f}{judged} ({d["seconds"]:.0f} s)'
+    away = f'; {d["runaway"]}' if d.get('runaway') else ''
+    return f'round {r}: loss {d["loss"]:.3f}{judged} ({d["seconds"]:.0f} s){away}'
 
 # %% ../../nbs/11_segmentation/07_segmenter.ipynb #segment-023
 class Segmenter:
@@ -59,7 +61,7 @@ class Segmenter:
         self.folder = mining.out/'segment'/name
         js = self.folder/'segment.json'
         if not js.exists(): raise AEError(f'{mining.out}: has no segmenter {name!r}; train it with ae-erasing segment')
-        self.record = json.loads(js.read_text())
+        self.record = json.loads(js.read_text(encoding='utf-8'))
         self.rounds = [self.record['rounds'][r] for r in sorted(self.record['rounds'], key=int)]
     def __str__(self): return '\n'.join(round_line(r, d) for r,d in enumerate(self.rounds, 1))
     __repr__ = __str__
@@ -103,7 +105,7 @@ def plot(self:Segmenter,
         im = self.data.image(i, 256)
         for ax,find in zip(col, rows.values()): _show(ax, im, find and find(i))
     for ax,k in zip(axs[:,0], rows): ax.set_ylabel(k, fontsize=7)
-    return fig
+    return plain_text(fig)
 
 # %% ../../nbs/11_segmentation/07_segmenter.ipynb #segmenter-repr
 @patch
