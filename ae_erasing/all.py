@@ -9,16 +9,25 @@ __all__ = []
 
 # %% ../nbs/18_all.ipynb #all-002
 from .basics import *
+from .data.plain_text import *
+from .data.depth import *
 from .data.images import *
+from .data.digests import *
 from .data.labels import *
+from .data.class_names import *
 from .data.rows import *
 from .data.folders import *
+from .data.label_cells import *
 from .data.tables import *
 from .data.loaders import *
 from .data.drawing import *
 from .data.creatures import *
+from .data.voc_lists import *
 from .data.voc_fetch import *
 from .data.voc import *
+from .data.coco_outlines import *
+from .data.coco_annotations import *
+from .data.coco_sizes import *
 from .data.coco import *
 from .data.sources import *
 from .data.cache import *
@@ -28,6 +37,7 @@ from .evaluation.mask_folders import *
 from .evaluation.score_card import *
 from .evaluation.mask_checks import *
 from .evaluation.voc_server import *
+from .evaluation.sound_truth import *
 from .distributed import *
 from .recipe import *
 from .pictures import *
@@ -41,6 +51,8 @@ from .training import *
 from .mining.erasing import *
 from .mining.regions import *
 from .mining.batches import *
+from .mining.run_images import *
+from .mining.steps import *
 from .mining.run_folder import *
 from .mining.run import *
 from .core import *
@@ -50,6 +62,7 @@ from .masks.score import *
 from .masks.thresholds import *
 from .masks.affinity import *
 from .masks.affinity_stage import *
+from .masks.shares import *
 from .segmentation.networks import *
 from .segmentation.psl import *
 from .segmentation.learner import *

@@ -110,7 +110,7 @@ class Run:
     def summary(self):
         from ae_erasing.basics import write_json
         from ae_erasing.mining.run import MiningRun
-        from ae_erasing.mining.run_folder import step_summary
+        from ae_erasing.mining.steps import step_summary
         for t in range(1, self.steps+1):
             (self.out/f'step_{t}'/'history.csv').write_text('epoch,train_loss\n0,1\n', encoding='utf-8')
             self.run['steps'][str(t)] = dict(step_summary(self.data, self.regions, t), seconds=0)

@@ -168,7 +168,7 @@ def _echo_start(run, r):
 # %% ../../nbs/16_commands/01_mine.ipynb #info-steps-f
 def _echo_steps(r):
     "Print how the steps went, and how many are left"
-    from ae_erasing.mining.run_folder import step_line
+    from ae_erasing.mining.steps import step_line
     for t,s in r['steps'].items(): typer.echo(step_line(int(t), s))
     n = r['recipe']['steps']
     left = n-len(r['steps'])

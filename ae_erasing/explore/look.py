@@ -16,7 +16,7 @@ from ..basics import AEError
 from ..data.images import resize_mask
 from ..pictures import overlay_heatmap, overlay_mask
 from ..cam.maps import enlarge
-from ..mining.run_folder import region_mask
+from ..mining.steps import region_mask
 from ..mining.run import MiningRun
 from ..masks.rules import pseudo_mask
 
