@@ -1,5 +1,6 @@
 "The site as files: are all pages there, do all links lead somewhere, does it say what the sources say?"
 import ast, html, importlib, inspect, json, re, runpy, sys
+from itertools import product
 import pytest
 from fastcore.docments import docments
 from conftest import ROOT
@@ -184,21 +185,77 @@ def test_results(site):
 
 def quoted(): return re.findall(r'^`([^`\n]+)`\n: ', (ROOT/'docs/04_troubleshooting.md').read_text(encoding='utf-8'), re.M)
 
-def strings(path):
-    "All strings of a module, those in several parts as one, with an ellipsis for each value that is put in"
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr): yield ''.join(o.value if isinstance(o, ast.Constant) else '…' for o in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str): yield node.value
-said = ['\n'.join(strings(p)) for p in ROOT.glob('ae_erasing/**/*.py') if p.name!='_modidx.py']
+def texts(node, known):
+    "What an expression can say, with an ellipsis for each value that is put in; `known` are texts by the name of a variable"
+    if isinstance(node, ast.Constant): return [node.value] if isinstance(node.value, str) else []
+    if isinstance(node, ast.JoinedStr): return [''.join(o) for o in product(*(texts(v, known) for v in node.values))]
+    if isinstance(node, ast.FormattedValue): return ['…', *texts(node.value, known)]
+    if isinstance(node, ast.IfExp): return texts(node.body, known)+texts(node.orelse, known)
+    return known.get(node.id, []) if isinstance(node, ast.Name) else []
+
+def texts_of_names(f):
+    "The texts of the variables of a function"
+    known = {}
+    for node in sorted((o for o in ast.walk(f) if isinstance(o, ast.Assign)), key=lambda o: o.lineno):
+        pairs = [(node.targets[0],node.value)]
+        if all(isinstance(o, ast.Tuple) for o in pairs[0]): pairs = zip(pairs[0][0].elts, pairs[0][1].elts)
+        for a,b in pairs:
+            if isinstance(a, ast.Name): known[a.id] = known.get(a.id, [])+texts(b, known)
+    return known
+
+def strings(source):
+    "All that a module can say, each text once"
+    tree,found = ast.parse(source),{}
+    for f in (tree, *(o for o in ast.walk(tree) if isinstance(o, ast.FunctionDef))):
+        known = {} if f is tree else texts_of_names(f)
+        for node in ast.walk(f):
+            if isinstance(node, (ast.Constant, ast.JoinedStr)): found.update(dict.fromkeys(texts(node, known)))
+    return '\n'.join(found)
+
+sources = [p.read_text(encoding='utf-8') for p in ROOT.glob('ae_erasing/**/*.py') if p.name!='_modidx.py']
+said = [*map(strings, sources)]
+
+def lost_parts(message, said):
+    "Parts of a message that the best module for it does not say"
+    parts = [o.strip(' ,;:()') for o in re.split('…|; |, (?=or --force)', message)]
+    return min(([o for o in parts if o not in s] for s in said), key=len)
 
 @pytest.mark.parametrize('message', quoted())
 def test_message_is_real(message):
     "Each message that troubleshooting explains still stands in one module, word for word between ellipses and semicolons."
-    parts = [o.strip(' ,;:()') for o in re.split('…|; ', message) if o.strip(' ,;:()')]
-    assert any(all(o in s for o in parts) for s in said), parts
+    assert lost_parts(message, said)==[]
 
-def test_messages_are_many(): assert len(quoted())>=35
+def test_messages_are_many(): assert len(quoted())>=160
+
+CHECKS = (ROOT/'docs/09_checks.md').read_text(encoding='utf-8')
+
+def checks(text):
+    "The rows of all tables of checks, less their heads: input, check, message, when, error or note"
+    rows = [re.split(r'(?<!\\)\|', l)[1:-1] for l in text.splitlines() if l.startswith('|')]
+    return [[c.strip().replace(r'\|', '|') for c in r] for r in rows if r[0].strip() not in ('input','---')]
+
+def wrong_checks(text, explained, said):
+    "Messages of checks that no module says, or that are not explained"
+    messages = [r[2].strip('`') for r in checks(text) if r[2]!='–']
+    return [m for m in messages if m not in explained or lost_parts(m, said)]
+
+def test_checks_are_real():
+    "Every message of the page of checks is the code's, and troubleshooting says what to do about it."
+    rows = checks(CHECKS)
+    assert wrong_checks(CHECKS, quoted(), said)==[]
+    assert len(rows)>150 and all(len(r)==5 and all(r) for r in rows)
+    assert CHECKS.count('\n## ')==CHECKS.count('| input | check | message | when | error or note |')
+
+@pytest.mark.parametrize('before,after', [
+    ('hold only 0 and 255', 'hold but 0 and 255'), ('lists no images', 'has no images'), ('outlines cannot be drawn', 'outlines are wrong'),
+    ('is no class: background', 'is none: background'), ('go on with those there are now', 'go on'), ('is taken to', 'seems to')])
+def test_changed_message_is_seen(before, after):
+    "In the page, in troubleshooting or in the code"
+    assert before in CHECKS
+    changed = [m.replace(before, after) for m in quoted()]
+    code = [s.replace(before, after) for s in said]
+    for args in ((CHECKS.replace(before, after), quoted(), said), (CHECKS, changed, said), (CHECKS, quoted(), code)):
+        assert wrong_checks(*args)
 
 def test_glossary():
     "Each term has a meaning, and a module that is there."

@@ -100,6 +100,10 @@ def _check_list(names, classes, found, where):
     new = in_order(found-set(names))
     if new: raise _class_error(where, new[0], 'is in the data but not in this list', set(names)-found or set(names))
 
+def _unmarked(line, found):
+    "The name in a line of a list of classes: a class of the data may be called '#c'"
+    return line if line in found else line.lstrip('# ')
+
 def order_classes(
     found:set, # Names in the data
     classes:list|str|Path|None=None, # The order: a list, or a file with one a line; None is that of `in_order`
@@ -111,7 +115,7 @@ def order_classes(
     classes = [nfc(c) for c in classes]
     passed = _background_lines(classes, found)
     classes = classes[len(passed):]
-    names = [c.lstrip('# ') for c in classes]
+    names = [_unmarked(c, found) for c in classes]
     _check_list(names, classes, found, where)
     return names,[_background_note(passed, where)] if passed else []
 

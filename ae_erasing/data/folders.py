@@ -65,10 +65,10 @@ def _split_folders(path):
     return ({path:True} if odd else {inner_folder(p):t for p,t in split.items()}),odd
 
 # %% ../../nbs/01_data/07_folders.ipynb #folders-notes
-def _folder_notes(split, odd, found):
+def _folder_notes(inner, split, odd, found):
     "`found` are (class folder, is it for training, its images)"
     notes = []
-    loose = [name for s in split for name in _loose(s)]
+    loose = [name for s in dict.fromkeys([inner, *split]) for name in _loose(s)]
     if loose: notes.append(f'{len(loose)} images lie beside the class folders and are not used: {listed(loose)}')
     if odd: notes.append(f'beside train and valid there is {listed(odd)}: all of them are taken for classes')
     empty = sorted({d.name for d,_,fs in found if not fs}-{d.name for d,_,fs in found if fs})
@@ -102,6 +102,6 @@ def from_folder(
     if not folders: raise _no_folders(path)
     found = [(d, t, image_files(d)) for d,t in folders]
     rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t,fs in found for p in fs]
-    notes = _inner_note(path, inner)+_folder_notes(split, odd, found)+unread_note(inner)
+    notes = _inner_note(path, inner)+_folder_notes(inner, split, odd, found)+unread_note(inner)
     name,rows,classes = path.resolve().name,merge_same(rows),class_list(inner, classes)
     return from_rows(name, rows, inner, classes, notes=notes, memory=inner/'.looked.json')

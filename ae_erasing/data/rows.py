@@ -64,7 +64,7 @@ def _look(path):
 # %% ../../nbs/01_data/06_rows.ipynb #rows-again
 def _size_and_time(path):
     try: stat = path.stat()
-    except OSError: return None
+    except (OSError, ValueError): return None # No file has such a name
     return [stat.st_size, stat.st_mtime_ns]
 
 def _look_again(path, was):

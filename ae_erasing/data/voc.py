@@ -21,41 +21,59 @@ from .voc_fetch import fetch_voc2012, find_devkit, voc_problems
 
 # %% ../../nbs/01_data/16_voc.ipynb #data-038
 def _class_lines(path):
-    "(name, flag) of each line of a list of Main; None if it is no list of a class"
-    lines = [l.rsplit(None, 1) for l in list_lines(path)]
-    ends = {l[-1] if len(l)==2 else '' for l in lines}
-    return lines if ends and ends<={*FLAGS} else None
+    "[name, flag] of each line of a list of Main, and the lines that are otherwise; None if it is no list of a class"
+    lines = list_lines(path)
+    found = [l.rsplit(None, 1) for l in lines]
+    flagged = [o for o in found if len(o)==2 and o[1] in FLAGS]
+    if 2*len(flagged)<=len(lines): return None
+    return flagged,[l for l,o in zip(lines, found) if len(o)<2 or o[1] not in FLAGS]
+
+def _list_gaps(by_list):
+    "Notes on classes without a list of a split; `by_list` has the names of images by class and split"
+    notes,known = [],{}
+    for (c,_),names in by_list.items(): known.setdefault(c, set()).update(names)
+    for split in sorted({s for _,s in by_list}):
+        names = {n for (_,s),ns in by_list.items() if s==split for n in ns}
+        without = [f'{c}_{split}.txt' for c in sorted(known) if (c,split) not in by_list and names-known[c]]
+        if without: notes.append('ImageSets/Main has lists of other classes and none that can be read called '
+            f'{listed(without)}: the images of {split} count as without these classes')
+    return notes
 
 def _main_labels(root, images, difficult):
-    "Labels by image name from the lists of Main, and the classes that have a list"
-    labels,classes = {},set()
+    "Labels by image name from the lists of Main, the classes that have a list, and notes"
+    labels,by_list,notes = {},{},[]
     for f in sorted((root/'ImageSets'/'Main').glob('*_*.txt')):
-        lines = _class_lines(f)
-        if lines is None: continue
-        c = f.stem.rsplit('_', 1)[0]
-        classes.add(c)
-        for name,flag in lines:
-            own = labels.setdefault(name if name in images else find_name(name, images) or bare_name(name), set())
+        if (lines := _class_lines(f)) is None: continue
+        c,split = f.stem.rsplit('_', 1)
+        names = by_list.setdefault((c,split), set())
+        for name,flag in lines[0]:
+            name = name if name in images else find_name(name, images) or bare_name(name)
+            own = labels.setdefault(name, set())
+            names.add(name)
             if flag=='1' or (difficult and flag=='0'): own.add(c)
-    return labels,classes
+        if lines[1]: notes.append(f'{f.name}: {len(lines[1])} lines do not end with 1, 0 or -1, and are skipped: '
+            f'{listed([*map(repr, lines[1])])}')
+    return labels,{c for c,_ in by_list},notes+_list_gaps(by_list)
 
 # %% ../../nbs/01_data/16_voc.ipynb #voc-xml-code
 def _xml_labels(path, difficult):
     "Names of the objects in an annotation, '' for one without; None if it is damaged"
     def counts(o): return difficult or (o.findtext('difficult') or '0').strip()!='1'
-    try: objects = [*ElementTree.parse(path).getroot().iter('object')]
+    try: root = ElementTree.parse(path).getroot()
     except (ElementTree.ParseError, LookupError, ValueError, OSError): return None
+    objects = [*root.iter('object')]
+    if not objects and (root.tag!='annotation' or any('object' in o.tag.lower() for o in root.iter())): return None
     return {(o.findtext('name') or '').strip() for o in objects if counts(o)}
 
 def _voc_labels(root, images, names, difficult):
     "Labels by image name from Main, or else from the XML, and notes"
-    labels,classes = _main_labels(root, images, difficult)
+    labels,classes,notes = _main_labels(root, images, difficult)
     files = {n:root/'Annotations'/f'{n}.xml' for n in sorted({*names}-labels.keys())}
     found = {n:_xml_labels(f, difficult) for n,f in files.items() if f.is_file()}
     bad,nameless = [n for n,ls in found.items() if ls is None],[n for n,ls in found.items() if ls and '' in ls]
     labels.update({n:ls-{''} for n,ls in found.items() if ls is not None})
     if not classes and not any(labels.values()): _no_labels(root, bad)
-    notes = [f'{len(bad)} annotations in XML are damaged, and their images are left out: {listed(bad)}'] if bad else []
+    if bad: notes.append(f'{len(bad)} annotations in XML are damaged, and their images are left out: {listed(bad)}')
     if nameless: notes.append(f'{len(nameless)} annotations in XML have objects without a name: {listed(nameless)}')
     return labels,notes
 

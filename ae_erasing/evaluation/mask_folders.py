@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ..basics import AEError, thread_map
-from ..data.images import open_mask, resize_mask
+from ..data.images import UnreadableMask, open_mask, resize_mask
 from .metrics import ConfusionMatrix, as_array, pair_counts, size_text
 
 # %% ../../nbs/02_evaluation/02_mask_folders.ipynb #folders-list
@@ -81,6 +81,7 @@ def mask_or_status(
         p = find(k)
         if p is None: return 'no'
         return open_mask(p) if isinstance(p, Path) else as_array(p)
+    except UnreadableMask: return 'unreadable'
     except AEError: raise
     except UNREADABLE: return 'unreadable'
 
