@@ -31,12 +31,13 @@ def listed(
 
 # %% ../nbs/00_basics.ipynb #basics-there
 NOT_THERE = dict(
-    source='is not there; give the path of a folder of class folders, a CSV table or a VOC devkit',
+    source='is not there; give the path of a folder of class folders, a CSV table, a VOC devkit or a COCO folder',
     images='is not there; give the folder that the image paths of the table start from',
     classes='is not there; give a text file with one class a line',
     segmenter='is not there; give the folder of a run, or a model.safetensors',
     pictures='is not there; give a picture, a folder of pictures or a pattern such as "photos/*.jpg"',
     masks='is not there; give a folder of PNG masks named like those of the run',
+    predictions='is not there; give a folder of predicted masks, PNGs named like the images',
     truth='is no folder; give the one that holds the ground truth masks',
     weights='is not there; pretrained takes True, False, "packaged", "hub" or the path of a weights file')
 

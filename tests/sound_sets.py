@@ -1,4 +1,4 @@
-"Four sound sets of tiny pictures, what each picture has to be, and a judge of what is made of them: for `test_manipulations.py`."
+"Four sound sets of tiny pictures, what each picture has to be, and a judge of what is made of them."
 import csv, io, json, os, unicodedata
 from collections import defaultdict
 from functools import lru_cache
@@ -17,8 +17,9 @@ CLASSES = 'cat','dog','emu'
 ROWS = dict(p01={'cat'}, p02={'dog'}, p03={'cat','dog'}, p04={'emu'}, p05={'cat','emu'}, p06=set())
 SINGLE = dict(p01={'cat'}, p02={'dog'}, p03={'cat'}, p04={'emu'}, p05={'dog'}, p06=set())
 KINDS = 'folder','table','voc','coco'
-TURNS = {1:lambda a: a, 2:lambda a: a[:,::-1], 3:lambda a: a[::-1,::-1], 4:lambda a: a[::-1], 5:lambda a: a.swapaxes(0, 1),
-    6:lambda a: np.rot90(a, -1), 7:lambda a: a.swapaxes(0, 1)[::-1,::-1], 8:np.rot90} # What EXIF's numbers do to an array
+TURNS = {1:lambda a: a, 2:lambda a: a[:,::-1], 3:lambda a: a[::-1,::-1], 4:lambda a: a[::-1],
+    5:lambda a: a.swapaxes(0, 1), 6:lambda a: np.rot90(a, -1), 7:lambda a: a.swapaxes(0, 1)[::-1,::-1],
+    8:np.rot90} # What EXIF's numbers do to an array
 BACK = {6:8, 8:6} # The others undo themselves
 
 def nfc(text): return unicodedata.normalize('NFC', str(text))
@@ -39,13 +40,6 @@ def drawn(n, names, unsure=True):
     if unsure: a[:,0] = '?'
     return a
 
-def values(mask, classes=CLASSES):
-    "Numbers of a mask of names"
-    a = np.zeros(mask.shape, np.uint8)
-    for k,name in enumerate(classes, 1): a[mask==name] = k
-    a[mask=='?'] = 255
-    return a
-
 def named(mask, vocab):
     "Names of a mask of numbers"
     words = np.array(['', *vocab, *(f'#{v}' for v in range(len(vocab)+1, 255)), '?'])
@@ -60,7 +54,7 @@ def encoded(n, suffix):
 class Case:
     "A set on disk; what its pictures have to be, by name; and which of that may be otherwise if it is said"
     def __init__(self, kind, root):
-        self.kind,self.root,self.kwargs,self.taken = kind,root,{},set()
+        self.kind,self.root,self.kwargs,self.taken,self.classes = kind,root,{},set(),CLASSES
         self.suffix = 'png' if kind in ('folder','table') else 'jpg'
         rows = SINGLE if kind=='folder' else ROWS
         self.labels = {n:{*ls} for n,ls in rows.items()}
@@ -81,9 +75,9 @@ class Case:
     def _masks(self, folder):
         self.masks = folder
         folder.mkdir(parents=True)
-        for n,m in self.mask.items():
+        for n in self.mask:
             self.mask_path[n] = folder/f'{n}.png'
-            mask_image(values(m)).save(self.mask_path[n])
+            mask_image(self.values(n)).save(self.mask_path[n])
 
     def _folder(self):
         self.source = self.top = self.root/'photos' # `top` holds the class folders
@@ -97,7 +91,8 @@ class Case:
         self.cols = dict(image='image', labels='labels', split='split') # Column: its name in the file
         self.rows = [dict(n=n, image=f'img/{n}.png', labels=sorted(ls), split='train' if self.train[n] else 'valid')
             for n,ls in self.labels.items()]
-        self.style = dict(sep=',', delim=' ', encoding='utf-8', newline='\n', head=True, quoting=csv.QUOTE_MINIMAL, edit=lambda t: t)
+        self.style = dict(sep=',', delim=' ', encoding='utf-8', newline='\n', head=True, quoting=csv.QUOTE_MINIMAL,
+            edit=lambda t: t)
 
     def _voc(self):
         self.source = self.root/'VOCdevkit'/'VOC2012'
@@ -108,7 +103,8 @@ class Case:
             for n,ls in self.labels.items()}
         for split,ns in self.splits().items():
             self.text[f'Segmentation/{split}'] = [*ns]
-            for c in CLASSES: self.text[f'Main/{c}_{split}'] = [f'{n} {1 if c in self.labels[n] else -1:2d}' for n in ns]
+            for c in CLASSES:
+                self.text[f'Main/{c}_{split}'] = [f'{n} {1 if c in self.labels[n] else -1:2d}' for n in ns]
 
     def splits(self): return {s:[n for n in self.labels if self.train[n]==(s=='train')] for s in ('train','val')}
 
@@ -119,17 +115,25 @@ class Case:
         self.js = {}
         for split,ns in self.splits().items():
             images = [dict(id=int(n[1:]), file_name=f'{n}.jpg', width=W, height=H) for n in ns]
-            things = [dict(id=10*int(n[1:])+k, image_id=int(n[1:]), category_id=3*k+7, iscrowd=0, bbox=[*rectangle(n, c)],
-                segmentation=[corners(*rectangle(n, c))]) for n in ns for k,c in enumerate(CLASSES) if c in self.labels[n]]
+            things = [dict(id=10*int(n[1:])+k, image_id=int(n[1:]), category_id=3*k+7, iscrowd=0,
+                bbox=[*rectangle(n, c)], segmentation=[corners(*rectangle(n, c))])
+                for n in ns for k,c in enumerate(CLASSES) if c in self.labels[n]]
             self.js[split] = dict(categories=[dict(c) for c in cats], images=images, annotations=things)
         self.json_style = dict(encoding='utf-8', edit=lambda t: t)
 
     # What operations ask for
 
+    def values(self, n):
+        "The numbers of a mask"
+        mask,a = self.mask[n],np.zeros(self.mask[n].shape, np.uint8)
+        for k,name in enumerate(self.classes, 1): a[mask==name] = k
+        a[mask=='?'] = 255
+        return a
+
     def row(self, n): return next(r for r in self.rows if r['n']==n)
     def split_of(self, n): return 'train' if self.train[n] else 'val'
     def entry(self, n):
-        return next(i for i in self.js[self.split_of(n)]['images'] if i['id']==int(n[1:]))
+        return next(i for i in self.js[self.split_of(n)]['images'] if i.get('id')==int(n[1:]))
     def things(self, n): return [a for a in self.js[self.split_of(n)]['annotations'] if a.get('image_id')==int(n[1:])]
 
     def doubt(self, n, *words, of=('there','labels','train','image','mask')):
@@ -185,7 +189,9 @@ class Case:
 
     def _table_bytes(self):
         s,out = self.style,io.StringIO()
-        def cell(v): return (s['delim'](v) if callable(s['delim']) else s['delim'].join(v)) if isinstance(v, list) else v
+        def cell(v):
+            if not isinstance(v, list): return v
+            return s['delim'](v) if callable(s['delim']) else s['delim'].join(v)
         w = csv.writer(out, delimiter=s['sep'], lineterminator=s['newline'], quoting=s['quoting'])
         if s['head']: w.writerow(self.cols.values())
         for r in self.rows: w.writerow([*(cell(r.get(k, '')) for k in self.cols), *r.get('more', [])][:r.get('cut')])
@@ -217,7 +223,7 @@ class Case:
         "Words with the names that images have now in place of their first ones, such as '@p01'"
         return {nfc(self.path[w[1:]].stem) if w[:1]=='@' and w[1:] in self.path else w for w in words}
 
-    def words(self): return self.now({*(w for ws in self.doubts.values() for w in ws), *(w for ws,_ in self.says for w in ws)})
+    def words(self): return self.now(set().union(*self.doubts.values(), *(ws for ws,_ in self.says)))
 
     def one_line(self, e):
         "An error is of one line that says something of what was done"

@@ -11,6 +11,7 @@ from ae_erasing.data.sources import get_data
 from ae_erasing.masks.pseudo import write_masks
 from ae_erasing.mining.run import open_mining
 from ae_erasing.mining.run_folder import *
+from ae_erasing.mining.steps import step_line
 from ae_erasing.recipe import read_recipe
 from conftest import fails
 from tiny import contents, picture

@@ -1,7 +1,7 @@
 """Build the site: `make docs`. The notebooks, a reference of each module, the results and the pages of docs/ are laid out in _proc_sphinx,
 Sphinx makes _site of them, and every link is followed. Nothing is run for it, neither notebooks nor the package: what is stored is shown,
 and the reference is read from the sources."""
-import argparse, ast, copy, json, os, posixpath, re, runpy, sys, tokenize
+import argparse, ast, base64, copy, json, os, posixpath, re, runpy, sys, tokenize
 from base64 import b64decode
 from html.parser import HTMLParser
 from io import BytesIO
@@ -127,6 +127,13 @@ def target(url, path):
     if not (root/rel).exists(): sys.exit(f'{path}: a link leads to {url}, which is not there')
     return f'{repo}/{rel}'
 
+def inlined(url, path):
+    "A picture of the repository as a data URI; other addresses as they are."
+    f = root/posixpath.normpath(posixpath.join(posixpath.dirname(path), url))
+    if re.match(r'[a-z]+:', url) or not f.is_file(): return url
+    kind = dict(jpg='jpeg', svg='svg+xml').get(f.suffix[1:], f.suffix[1:])
+    return f'data:image/{kind};base64,{base64.b64encode(f.read_bytes()).decode()}'
+
 part = re.compile(r'''^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ ]*$ | ^\#[ #].*?$ | ``.+?`` | \{[\w:]+\}`[^`]+`
     | !?\[(?P<words>(?:[^\[\]]|\[[^\[\]]*\](?:\([^()]*\))?)*)\]\((?P<url>[^)\s]+)\) | `(?P<code>[^`\n]+)`''', re.M|re.S|re.X)
 
@@ -136,6 +143,7 @@ def prose(src, path, module=None):
         if m['url']:
             badge = m['words'].startswith('![') and 'colab.research' in m['url'] # which would have to be fetched
             if badge: return f'[Open this page in Colab]({m["url"]})'
+            if m[0].startswith('!['): return m[0].replace(f']({m["url"]})', f']({inlined(m["url"], path)})')
             return m[0].replace(f']({m["url"]})', f']({target(m["url"], path)})')
         name = m['code'] and full_name(m['code'], module)
         if name: return f'{{py:obj}}`{m["code"]} <{name}>`'

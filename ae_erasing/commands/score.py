@@ -26,11 +26,11 @@ def _judged(mining, truth, force):
     return found
 
 # %% ../../nbs/16_commands/03_score.ipynb #score-predictions
-def _add_predictions(mining, card, folder, find, truth):
+def _add_predictions(mining, card, folder, find, truth, force):
     "Score a folder of predictions, and print what is odd about them"
     from ae_erasing.masks.score import check_predictions, truth_by_name
     from ae_erasing.segmentation.segmenter import add_predictions
-    notes = check_predictions(mining, folder)
+    notes = check_predictions(mining, folder, force)
     left_out = add_predictions(mining, card, folder, truth_by_name(mining, find, truth))
     _echo_few([*notes, *(f'left out: {k}: {why}' for k,why in left_out.items())])
 
@@ -48,7 +48,7 @@ def score(
 ):
     "Score the stages of a run against ground truth; writes score.json and score.md into the run."
     check_run(run)
-    check_paths(truth=truth, source=data)
+    check_paths(truth=truth, predictions=predictions, source=data)
     from ae_erasing.mining.run import open_mining
     from ae_erasing.masks.score import score_run
     from ae_erasing.masks.affinity_stage import add_affinity_masks
@@ -60,7 +60,7 @@ def score(
     find = _judged(mining, truth, force)
     card = add_affinity_masks(mining, score_run(mining, find), find)
     card = add_segmenters(mining, card, find)
-    if predictions: _add_predictions(mining, card, predictions, find, truth)
+    if predictions: _add_predictions(mining, card, predictions, find, truth, force)
     card.save(run)
     typer.echo(card.to_markdown())
     typer.echo(f'\nwritten: {run/"score.md"}, {run/"score.json"}')
@@ -76,7 +76,7 @@ def report(
 ):
     "Write RUN/report.html: what was mined, how good it is, and where it fails, in one file."
     check_run(run)
-    check_paths(truth=truth, source=data)
+    check_paths(truth=truth, predictions=predictions, source=data)
     from ae_erasing.mining.run import open_mining
     from ae_erasing.evaluation.sound_truth import sound_truth
     from ae_erasing.masks.score import truth_folder

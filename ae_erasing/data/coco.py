@@ -70,8 +70,8 @@ def _images_of(path, split, js, images):
     "The folder of the images of a split"
     here = [d for d in (path/split, path/'images'/split, js.parent, path/'images', path) if d.is_dir()]
     names = [i['file_name'] for i in images.values()][:20]
-    holds = next((d for d in here if any(os.path.isfile(_picture(d, n)) for n in names)), None)
-    if holds or here[0].name==split: return holds or here[0]
+    found = [sum(os.path.isfile(_picture(d, n)) for n in names) for d in here]
+    if any(found) or here[0].name==split: return here[found.index(max(found))]
     raise AEError(f'{path}: has no folder {split} of images, which {js.name} speaks of '
         f'({listed(names, 1)}); unpack {split}.zip there')
 

@@ -150,14 +150,11 @@ def unread_note(
     kinds = listed([f'{n} {s}' for s,n in found.most_common()], 8)
     return [f'{sum(found.values())} files look like images and are not read: {kinds}; save them as JPEG or PNG{heif}']
 
-# %% ../../nbs/01_data/02_images.ipynb #images-008
+# %% ../../nbs/01_data/02_images.ipynb #images-mask-file
 def _check_mask(path, mode):
     if mode not in ('P','L','1','I;16','I'):
         raise AEError(f'{path}: is a {mode} '
             'picture, not a mask of class numbers; save it indexed (mode P) or grey (mode L)')
-
-class UnreadableMask(AEError):
-    "A mask file that is damaged, or no picture at all."
 
 def _read_mask(path):
     with Image.open(path) as im:
@@ -166,6 +163,11 @@ def _read_mask(path):
         if im.mode=='P': _check_colours(path, a, im.getpalette())
     return a
 
+# %% ../../nbs/01_data/02_images.ipynb #images-unreadable
+class UnreadableMask(AEError):
+    "A mask file that is damaged, or no picture at all."
+
+# %% ../../nbs/01_data/02_images.ipynb #images-008
 def open_mask(
     path:str|Path, # PNG, indexed or grey
 )->np.ndarray: # uint8 (H,W)

@@ -146,16 +146,17 @@ def _identical(paths, seen, root):
     return [f'{len(same)} {groups} of identical files: {listed(same)}'] if same else []
 
 # %% ../../nbs/01_data/06_rows.ipynb #rows-train
-def _train_counts(data):
-    "Training images by class"
+def _train_counts(data, bad):
+    "Training images by class; `bad` are notes on files that cannot be read"
+    without = f' ({len(bad)} images are left out, e.g. {bad[0].removeprefix("skipped ")})' if bad else ''
     if not any(data.train): raise AEError(f'{data.name}: '
-        'no image is for training; rows of split "train" (or a table without a split column) are mined')
+        f'no image is for training{without}; rows of split "train" (or a table without a split column) are mined')
     count = Counter(k for i in data.train_idxs for k in data.labels[i])
-    if not count: raise AEError(f'{data.name}: no training image has a label; name what is in the images')
+    if not count: raise AEError(f'{data.name}: no training image has a label{without}; name what is in the images')
     return count
 
-def _class_notes(data):
-    count = _train_counts(data)
+def _class_notes(data, bad):
+    count = _train_counts(data, bad)
     notes = [f'class {c!r} has no training image: nothing will be mined for it'
         for k,c in enumerate(data.vocab) if not count[k]]
     if len(count)==1 and all(data.labels[i] for i in data.train_idxs):
@@ -203,10 +204,11 @@ def from_rows(
     vocab,said = _class_names(name, merged, classes, written)
     paths = Paths(merged)
     seen = _look_all(paths, root, memory, files)
-    found = said + _repeats(again) + _skipped(name, paths, seen, root) + _identical(paths, seen, root)
+    bad = _skipped(name, paths, seen, root)
+    found = [*said, *_repeats(again), *bad, *_identical(paths, seen, root)]
     sound = {p:kind for (p,kind),(why,*_) in zip(merged.items(), seen) if not why}
     data,depth = _with_ranges(_dataset(name, sound, vocab, root, open_truth), paths, seen, root)
-    return replace(data, files=files, notes=(*notes, *found, *depth, *_class_notes(data)))
+    return replace(data, files=files, notes=(*notes, *found, *depth, *_class_notes(data, bad)))
 
 # %% ../../nbs/01_data/06_rows.ipynb #data-030a
 def check_folder(

@@ -19,15 +19,7 @@ from .rows import check_folder, class_list, from_rows
 from .voc_lists import FLAGS, bare_name, devkit_images, find_name, line_names, list_lines
 from .voc_fetch import fetch_voc2012, find_devkit, voc_problems
 
-# %% ../../nbs/01_data/16_voc.ipynb #data-038
-def _class_lines(path):
-    "[name, flag] of each line of a list of Main, and the lines that are otherwise; None if it is no list of a class"
-    lines = list_lines(path)
-    found = [l.rsplit(None, 1) for l in lines]
-    flagged = [o for o in found if len(o)==2 and o[1] in FLAGS]
-    if 2*len(flagged)<=len(lines): return None
-    return flagged,[l for l,o in zip(lines, found) if len(o)<2 or o[1] not in FLAGS]
-
+# %% ../../nbs/01_data/16_voc.ipynb #voc-gaps
 def _list_gaps(by_list):
     "Notes on classes without a list of a split; `by_list` has the names of images by class and split"
     notes,known = [],{}
@@ -38,6 +30,18 @@ def _list_gaps(by_list):
         if without: notes.append('ImageSets/Main has lists of other classes and none that can be read called '
             f'{listed(without)}: the images of {split} count as without these classes')
     return notes
+
+# %% ../../nbs/01_data/16_voc.ipynb #data-038
+def _has_flag(line):
+    words = line.rsplit(None, 1)
+    return len(words)==2 and words[1] in FLAGS
+
+def _class_lines(path):
+    "[name, flag] of each line of a list of Main, and the lines that are otherwise; None if it is no list of a class"
+    lines = list_lines(path)
+    flagged = {l:l.rsplit(None, 1) for l in lines if _has_flag(l)}
+    if 2*len(flagged)<=len(lines): return None
+    return [*flagged.values()],[l for l in lines if l not in flagged]
 
 def _main_labels(root, images, difficult):
     "Labels by image name from the lists of Main, the classes that have a list, and notes"

@@ -147,10 +147,11 @@ def _by_name(mining): return {n:i for i in range(len(mining.data)) for n in name
 def check_predictions(
     mining:MiningRun, # A run
     folder:str|Path, # Predicted masks, PNGs named like the images or like their keys in the run
+    force:bool=False, # Score them even if they look wrong as a whole
 )->list: # What is odd about them, in words
     "Check predicted masks before they are scored; an error where most of them can't be."
     hist = check_against(folder, mining.data, _by_name(mining), index_folder(folder)[1])
-    return hist.check(.5).notes('predicted masks', limits=(1,.99))
+    return hist.check(.5).notes('predicted masks', limits=(1,.99), force=force)
 
 # %% ../../nbs/10_masks/02_score.ipynb #score-predicted-g
 def truth_by_name(
