@@ -147,7 +147,7 @@ class Case:
     def lose(self, n, *words):
         "An image cannot be in the set; one of `words` has to be said if there are any"
         self.gone.add(n)
-        if self.kind=='folder': self.shifted()
+        if self.kind in ('folder','voc'): self.shifted()
         if words: self.say(*words)
 
     def no_mask(self, n, *words):

@@ -245,7 +245,7 @@ def mask_in_colours(c, n, r):
 
 @op(MASKED, takes='mask label')
 def mask_of_another_class(c, n, r):
-    others = [x for x in CLASSES if x not in c.labels[n]]
+    others = [x for x in c.classes if x not in c.labels[n]]
     name = r.choice(others)
     c.mask[n][2:6,5:9] = name
     keep(c, n, c.values(n))
@@ -377,7 +377,7 @@ def in_a_folder_of_its_own(c, n, r):
     to.parent.mkdir(exist_ok=True)
     c.path[n] = c.path[n].rename(to)
 
-@op('folder', takes='picture label name')
+@op('folder', takes='picture label name mask')
 def in_two_class_folders(c, n, r):
     "Once more in another class folder, with the same bytes or others"
     if not c.labels[n]: return
@@ -445,7 +445,7 @@ def table_edited(c, r):
         head=lambda t: t[:t.index('p01')-4])
     how = r.choice([*edits])
     c.style['edit'] = edits[how]
-    if how in ('nul','quote','comment','nothing','head'):
+    if how in ('nul','quote','comment','nothing','head','space'):
         c.doubt(None, 'p0', 'quote', 'remark', 'no column', 'lists no images', 'line ')
 
 @op('table', once='head')
@@ -661,9 +661,11 @@ def difficult_objects(c, n, r):
 
 @op('voc', once='xml')
 def labels_in_xml_alone(c, r):
+    free = [n for n in c.labels if not {(n,'picture'),(n,'name'),(n,'mask')}&c.taken]
+    if not free: return
     for f in main_lists(c): del c.text[f]
-    c.taken |= {'class'}
-    n = r.choice([*c.labels])
+    n = r.choice(free)
+    c.taken |= {'class',(n,'picture'),(n,'name'),(n,'mask')}
     name,x = c.path[n].stem,c.xml[c.path[n].stem]
     full = f'<annotation>{x}</annotation>'
     def changed(a, b): return full.replace(a, b).encode()
@@ -702,14 +704,14 @@ def pictures_in_folders(c, r):
     c.path[n] = old.rename(old.parent/'sub'/old.name)
     some = r.choice(['','Segmentation']) # In all lists, or in those of the images alone
     c.text = {f:[l.replace(stem, f'sub/{stem}') if f.startswith(some) else l for l in ls] for f,ls in c.text.items()}
-    c.xml[f'{stem}'] = c.xml.pop(stem)
     c.doubt(n, stem)
 
 @op('voc', once='split')
 def a_list_of_images_removed(c, r):
+    if 'xml' in c.taken: return
     f = r.choice(seg_lists(c))
     del c.text[f]
-    c.taken |= {'lines','missing','style',*((n,t) for n in c.labels for t in ('name','label','picture'))}
+    c.taken |= {'lines','missing','style','xml',*((n,t) for n in c.labels for t in ('name','label','picture'))}
     if f.endswith('train'): c.say('training images')
     for n in [n for n in c.labels if not c.train[n]]: c.lose(n)
 
