@@ -263,3 +263,13 @@ def test_affinity_adds_masks_without_unsure_pixels(cli, run, source):
     truths(source, run.parent/'truth')
     code,out,err = cli('score', run, '--truth', run.parent/'truth')
     assert code==0 and 'masks by learned affinity' in out, err
+
+def test_a_class_that_floods_its_masks_is_named(run):
+    "Masks by learned affinity in which a dog covers all of each picture"
+    from ae_erasing.commands.mine import affinity_warning
+    from ae_erasing.mining.run import open_mining
+    mining = open_mining(run)
+    assert affinity_warning(mining, run/'masks')==''
+    for p in (run/'masks_affinity').glob('*.png'): Image.fromarray(np.full(mask(p).shape, 2, np.uint8)).save(p)
+    said = affinity_warning(mining, run/'masks_affinity')
+    assert said.startswith('runaway: dog on 100% of the pixels, by the rules ') and str(run/'masks') in said

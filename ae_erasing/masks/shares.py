@@ -82,7 +82,8 @@ def runaway_classes(
 def runaway_text(
     found:dict, # From `runaway_classes`
     vocab:tuple, # Names of the classes
+    expected:str='expected', # What the second share is
 )->str: # Empty if there are none
     "Runaway classes in words."
-    each = [f'{vocab[k]} on {p:.0%} of the pixels, expected {e:.1%}' for k,(p,e) in found.items()]
+    each = [f'{vocab[k]} on {p:.0%} of the pixels, {expected} {e:.1%}' for k,(p,e) in found.items()]
     return 'runaway: '+'; '.join(each) if each else ''
