@@ -90,7 +90,7 @@ def erase_loop(
     progress:Callable=None, # Called in place of the bars, as `ProgressBar` is called
     cbs:list=(), # More fastai callbacks, for the training of each step
     compile:bool=False, # Compile where enough work is left (`COMPILE_AFTER`); this changes the last bits
-    update:bool=False, # Where images are gone, changed or new since: go on, and mine these with the classifiers there are
+    update:bool=False, # Where images are gone, changed or new since: go on, and mine just these
     **overrides, # Any other hyperparameter of `Recipe`
 )->MiningRun: # Shows itself in a notebook: a table of the steps and a picture
     "Mine object regions by adversarial erasing (AE-PSL, Algorithm 1). Other hyperparameters are those of `Recipe`."

@@ -175,7 +175,8 @@ def read_numbers(
 
 # %% ../nbs/04_recipe.ipynb #recipe-own-limits
 _LIMITS = dict(threshold=(0,1), min_confidence=(0,1), stay_within=(0,1), background=(0,1), min_scale=(.01,1),
-    affinity_size=(32,4096), steps=(1,99), epochs=(1,9999), size=(32,4096), mine_size=(32,4096), refine_iters=(0,1000), refine_size=(8,4096),
+    affinity_size=(32,4096), steps=(1,99), epochs=(1,9999), size=(32,4096), mine_size=(32,4096),
+    refine_iters=(0,1000), refine_size=(8,4096),
     bs=(1,4096), lr=(0,1000), head_lr=(0,1000), wd=(0,1000), mom=(0,.999), max_side=(32,10**6), seed=(0,2**32-1))
 _CHOICES = dict(loss=('bce','squared'), **TRAINING_CHOICES)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Optional
 import typer
 from ..basics import AEError, check_run
-from .app import Device, Run, RunOut, Seed, Weights, app, cache_choice, check_paths, find_device, recipes_help
+from .app import Device, Run, RunOut, Seed, Weights, app
+from .app import cache_choice, check_paths, find_device, recipes_help
 
 # %% ../../nbs/16_commands/01_mine.ipynb #cli-007
 def echo_data(
@@ -72,7 +73,8 @@ def _affinity(mining, device):
     "Write the masks by learned affinity, and say where they are"
     from ae_erasing.masks.affinity_stage import affinity_masks
     got = affinity_masks(mining, device=device, progress=True)
-    typer.echo(f'masks by learned affinity: {got["images"]} in {got["folder"]}, threshold {got["threshold"]:.2f} from the maps')
+    where = f'{got["images"]} in {got["folder"]}, threshold {got["threshold"]:.2f} from the maps'
+    typer.echo(f'masks by learned affinity: {where}')
     if warning := affinity_warning(mining, got['folder']): typer.echo(f'  warning: {warning}')
 
 # %% ../../nbs/16_commands/01_mine.ipynb #mine-size-f

@@ -94,7 +94,7 @@ class AffinityStage:
         grid:int=128, # Maps are worked on at about this many pixels squared
         device=None, # None is fastai's default
         progress:bool|Callable=False, # Show a bar, or call this function as `ProgressBar` is called
-        scales:tuple=None, # Maps are made anew at these multiples of `side`, () not; None is the recipe's `affinity_scales`
+        scales:tuple=None, # Multiples of `side` for new maps, () for none; None is the recipe's `affinity_scales`
     ):
         self.mining,self.data,self.device = mining,mining.data,torch.device(device or default_device())
         self.upto,self.side,self.grid = upto or len(mining.steps),side or mining.recipe.affinity_size,grid
@@ -273,7 +273,7 @@ def masks_to_train_on(
     device=None, # None is fastai's default
     progress:bool|Callable=False, # Show a bar, or call this function as `ProgressBar` is called
 )->Path: # Folder of masks
-    "Where the masks are that a segmenter is trained on: by learned affinity if the run's recipe says so, else by the rules."
+    "Where the masks are that a segmenter is trained on: by learned affinity if the recipe says so, else by rules."
     if not mining.recipe.affinity: return mining.out/'masks'
     folder = mining.out/'masks_affinity'
     if not (folder/'affinity.json').is_file(): affinity_masks(mining, device=device, progress=progress)

@@ -179,7 +179,7 @@ def _read_meta(path):
 # %% ../../nbs/11_segmentation/00_networks.ipynb #networks-load-model
 def load_seg_model(
     path:str|Path, # Written by `save_seg_model`
-)->tuple[SegNet,dict]: # The network in `eval` mode; its seg_arch, output_stride, width, stats (mean, std), vocab, size, perhaps ranges
+)->tuple[SegNet,dict]: # The network in `eval` mode, and what `save_seg_model` wrote with it
     "Build a segmenter from its file."
     meta = _read_meta(path)
     model,_ = seg_model(meta['seg_arch'], len(meta['vocab']), False, meta['output_stride'], meta['width'])

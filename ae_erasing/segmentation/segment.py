@@ -26,7 +26,8 @@ from ..mining.run import MiningRun, open_mining
 from ..masks.rules import IGNORE
 from ..masks.pseudo import refine_mask, save_mask
 from ..masks.affinity_stage import masks_to_train_on
-from ..masks.shares import expected_shares, ignored_share, mean_shares, runaway_classes, runaway_text, shares_by_label
+from ..masks.shares import expected_shares, ignored_share, mean_shares, shares_by_label
+from ..masks.shares import runaway_classes, runaway_text
 from .networks import load_seg_model, save_seg_model
 from .psl import PSLLoss
 from .learner import ClassShares, psl_learner
