@@ -14,12 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ..basics import AEError, atomic_write, thread_map
-from .images import image_size, reading_image, resize_mask
+from .images import image_size, reading_image, resize_mask, same_proportions
 
 # %% ../../nbs/01_data/19_coco_sizes.ipynb #sizes-fit
 _QUARTERS = 5,6,7,8 # Values of EXIF's orientation that turn a picture on its side
-
-def _in_proportion(a, b): return 2*abs(a[0]*b[1]-a[1]*b[0])<=max(sum(a), sum(b))
 
 def size_relation(
     annotated:tuple, # (width, height) that annotations give
@@ -28,8 +26,8 @@ def size_relation(
     turned:bool=False, # Are pictures of this file known to be annotated before EXIF turns them?
 )->str|None: # 'same', 'scaled', 'turned'; None if they don't belong together
     "How a mask of the annotated size comes to the size of its picture."
-    fits = _in_proportion(annotated, upright)
-    on_side = orientation in _QUARTERS and _in_proportion(annotated, upright[::-1])
+    fits = same_proportions(annotated, upright)
+    on_side = orientation in _QUARTERS and same_proportions(annotated, upright[::-1])
     if on_side and (turned or not fits) or turned and fits and orientation in (2,3,4): return 'turned'
     if not fits: return None
     return 'same' if tuple(annotated)==tuple(upright) else 'scaled'

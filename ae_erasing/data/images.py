@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/01_data/images.html.md"""
 
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'reading_image', 'work_size', 'open_image', 'image_size', 'image_files', 'unread_note',
-           'UnreadableMask', 'open_mask', 'resize_mask', 'voc_palette', 'mask_image']
+           'UnreadableMask', 'open_mask', 'resize_mask', 'same_proportions', 'voc_palette', 'mask_image']
 
 # %% ../../nbs/01_data/02_images.ipynb #images-002
 import logging, os, warnings
@@ -187,6 +187,14 @@ def resize_mask(
     "Bring a mask to another size without mixing its values."
     if mask.shape==shape: return mask
     return np.asarray(Image.fromarray(mask).resize(shape[::-1], Image.Resampling.NEAREST))
+
+# %% ../../nbs/01_data/02_images.ipynb #images-proportions
+def same_proportions(
+    a:tuple, # (width, height)
+    b:tuple, # (width, height)
+)->bool:
+    "Is one of two sizes the other, enlarged or shrunk and rounded?"
+    return 2*abs(a[0]*b[1]-a[1]*b[0]) <= max(sum(a), sum(b))
 
 # %% ../../nbs/01_data/02_images.ipynb #data-0412
 def voc_palette()->list: # 768 numbers: r, g, b for each of 256 values

@@ -14,10 +14,10 @@ from itertools import chain
 from pathlib import Path
 from fastcore.basics import patch, store_attr
 from ..basics import AEError, listed, markdown_table, thread_map
-from ..data.images import IMAGE_SUFFIXES, image_size, voc_palette
+from ..data.images import IMAGE_SUFFIXES, image_size, same_proportions, voc_palette
 from .metrics import safe_ratio, size_text
 from .mask_folders import UNREADABLE, index_folder, mask_fault, mask_or_reason, mask_values
-from .mask_folders import same_folder, same_proportions, truth_finder
+from .mask_folders import same_folder, truth_finder
 
 # %% ../../nbs/02_evaluation/04_mask_checks.ipynb #evaluati-101
 class MaskHistogram:

@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from fastcore.basics import patch
 from ..basics import AEError, listed
+from ..data.images import same_proportions
 from ..data.coco_sizes import fit_mask, picture_orientation
-from .mask_folders import same_proportions
 from .mask_checks import MaskHistogram, mask_histogram
 
 # %% ../../nbs/02_evaluation/06_sound_truth.ipynb #sound-turned-f

@@ -251,10 +251,11 @@ def _runaway_epochs(path, expected):
     return [e+1 for e in half if runaway_classes(np.array(shares[e]), expected)]
 
 @patch
-def shares(self:_Rounds, r, by_label):
+def shares(self:_Rounds, r, masks):
     "How much of the validation images round `r` calls by each class, how much was expected, and what runs away"
     data,idxs = self.data,[i for i in self.data.valid_idxs if self.data.labels[i]]
     if not idxs: return {}
+    by_label = shares_by_label(data, masks, self.idxs)
     predicted = mean_shares(MaskFolder(self.folder_of(r)/'valid', data), idxs, len(data.vocab))
     expected = expected_shares(data, by_label, idxs)
     trained_on = expected_shares(data, by_label, self.idxs)
@@ -267,8 +268,7 @@ def shares(self:_Rounds, r, by_label):
 def note(self:_Rounds, record, r, seconds, masks, say):
     "Write into the record how round `r` went"
     if not self.first or str(r) in record['rounds']: return
-    by_label = shares_by_label(self.data, masks, self.idxs)
-    d = dict(round_summary(self.data, self.folder_of(r)), seconds=round(seconds, 1), **self.shares(r, by_label))
+    d = dict(round_summary(self.data, self.folder_of(r)), seconds=round(seconds, 1), **self.shares(r, masks))
     record['rounds'][str(r)] = d
     write_json(self.folder/'segment.json', record)
     say(round_line(r, d))
