@@ -198,12 +198,13 @@ def mask_histogram(
     turned:Callable=None, # From name to whether EXIF turns its image by a quarter
     name:str=None, # What an error calls the masks; None is the folder
     turn:bool=False, # Will masks be turned where EXIF turned the image only?
+    ignore:int=255, # Value in files that becomes 255
 )->MaskHistogram:
     "Count the pixels of all masks by value."
     find,names = (masks,()) if callable(masks) else index_folder(masks)
     size,hist = image_sizes(images),MaskHistogram(vocab, expect, name or str(masks))
     def read(k):
-        m = mask_or_reason(find, k)
+        m = mask_or_reason(find, k, ignore)
         return m,None if isinstance(m, str) else size(k)
     keys = names if keys is None else tuple(keys)
     if not keys: raise AEError(f'{masks}: holds no PNG masks')

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ..basics import AEError, thread_map
+from ..data.class_names import name_forms
 from ..data.images import UnreadableMask, open_mask, resize_mask, same_proportions
-from .metrics import ConfusionMatrix, as_array, pair_counts, size_text
+from .metrics import ConfusionMatrix, as_array, size_text
 
 # %% ../../nbs/02_evaluation/02_mask_folders.ipynb #folders-list
 def _files_below(folder, suffixes):
@@ -49,7 +50,7 @@ def index_folder(
     files = _files_below(folder, suffixes)
     bare = _bare_names(files)
     def find(k):
-        k = k if k in files else bare.get(k)
+        k = next((n for f in name_forms(k) if (n := f if f in files else bare.get(f))), None)
         return folder/f'{k}{files[k]}' if k else None
     return find,tuple(sorted(files, key=lambda k: k.split('/')))
 
@@ -75,12 +76,13 @@ UNREADABLE = OSError, SyntaxError, ValueError, Image.DecompressionBombError # Wh
 def mask_or_status(
     find:Callable, # From name to path, mask or None
     k:str, # Name
+    ignore:int=255, # Value in files that becomes 255
 ): # Mask (H,W), or 'no', or 'unreadable'
     "The mask called `k`, or a word for what is wrong with it; an error if the file is no mask of class numbers."
     try:
         p = find(k)
         if p is None: return 'no'
-        return open_mask(p) if isinstance(p, Path) else as_array(p)
+        return open_mask(p, ignore) if isinstance(p, Path) else as_array(p)
     except UnreadableMask: return 'unreadable'
     except AEError: raise
     except UNREADABLE: return 'unreadable'
@@ -91,9 +93,10 @@ def _without_path(e): return re.sub(r'^.*?\.\w+: ', '', str(e), count=1)
 def mask_or_reason(
     find:Callable, # From name to path, mask or None
     k:str, # Name
+    ignore:int=255, # Value in files that becomes 255
 ): # Mask (H,W), or such as 'is missing'
     "The mask called `k`, or in words what is wrong with it."
-    try: m = mask_or_status(find, k)
+    try: m = mask_or_status(find, k, ignore)
     except AEError as e: return _without_path(e)
     return {'no':'is missing', 'unreadable':"can't be read"}[m] if isinstance(m, str) else m
 
@@ -134,15 +137,16 @@ def _read(find, k, name):
     except AEError as e: return f'{name} {_without_path(e)}'
     return f'{m} {name}' if isinstance(m, str) else m
 
-def _count_pair(find_mask, find_truth, k, n, ignore):
-    "Counts of the mask called `k` against its ground truth, or in words why there are none; was the mask resized?"
+def _count_pair(find_mask, find_truth, k, counters):
+    "What each counter says of the mask called `k`, or in words why there is nothing; was the mask resized?"
     m,t = _read(find_mask, k, 'mask'),_read(find_truth, k, 'ground truth')
     for o in (m,t):
         if isinstance(o, str): return o,False
     other = m.shape!=t.shape
     if other and not same_proportions(m.shape, t.shape):
         return f'mask is {size_text(m)}, ground truth {size_text(t)}',False
-    try: return pair_counts(t, resize_mask(m, t.shape) if other else m, n, ignore),other
+    m = resize_mask(m, t.shape) if other else m
+    try: return [c.count(t, m) for c in counters],other
     except AEError as e: return str(e),False
 
 # %% ../../nbs/02_evaluation/02_mask_folders.ipynb #evaluati-067
@@ -154,17 +158,21 @@ def score_folder(
     ignore:int=255, # Value of pixels that are not judged
     unsure:str='skip', # Judged pixels that the prediction ignores: 'skip', or 'background'
     n_workers:int=4, # Threads that read
+    also:tuple=(), # More to count from the same reading, such as a `BoundaryMatrix`
 )->tuple: # A `ConfusionMatrix`, and a dictionary of the names left out and why
     "Count all masks of a folder against their ground truth."
     if same_folder(masks, truth): raise AEError(f'{masks}: masks and ground truth are the same folder')
     find_mask,names = index_folder(masks)
     find_truth = truth_finder(truth)
     cm,left_out = ConfusionMatrix(len(vocab)+1, ignore, unsure),{}
-    def count(k): return _count_pair(find_mask, find_truth, k, cm.n_classes, ignore)
+    counters = (cm,*also)
+    def count(k): return _count_pair(find_mask, find_truth, k, counters)
     keys = names if keys is None else tuple(keys)
     for k,(res,resized) in zip(keys, thread_map(count, keys, n_workers)):
-        if isinstance(res, str): left_out[k] = res
-        else: cm.add_counts(res)
+        if isinstance(res, str):
+            left_out[k] = res
+            continue
+        for counter,counts in zip(counters, res): counter.add_counts(counts)
         if resized: cm.resized.append(k)
     if cm.n_images: return cm,left_out
     why = f'{len(left_out)} left out, such as {keys[0]}: {left_out[keys[0]]}' if keys else 'there are none'

@@ -116,12 +116,15 @@ class ConfusionMatrix:
         store_attr()
         self.n_images,self.resized = 0,[] # Names of masks that `score_folder` has brought to another size
         self.counts = np.zeros((n_classes,n_classes+1), np.int64)
+    def count(self, truth, pred):
+        "What `pair_counts` gives for an image; nothing is added"
+        return pair_counts(truth, pred, self.n_classes, self.ignore)
     def add(self,
         truth, # Ground truth (H,W), or a batch of any shape that counts as one image
         pred, # Prediction of the same shape
     ):
         "Count one image."
-        return self.add_counts(pair_counts(truth, pred, self.n_classes, self.ignore))
+        return self.add_counts(self.count(truth, pred))
 
 # %% ../../nbs/02_evaluation/00_metrics.ipynb #metrics-add-counts-f
 @patch

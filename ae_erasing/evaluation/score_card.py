@@ -67,6 +67,7 @@ class ScoreCard:
     ):
         self.vocab,self.shared,self.stages = tuple(vocab),shared,[]
         self.notes,self.left_out = [],{} # What is odd about the ground truth; images left out of all stages, and why
+        self.metrics = {} # What `add_metric` was given: by kind and stage
     def add(self,
         stage:str, # Name of the stage
         score:Score, # Its score
@@ -82,11 +83,32 @@ class ScoreCard:
         else: self.stages.append(new)
         return self
 
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-metrics-f
+_KINDS = dict(
+    confusion=('What is taken for what', 'The largest shares of the pixels of a true class that were called another.'),
+    maps=('Class activation maps at all thresholds', 'PxAP: average precision of pixels over 256 thresholds, all maps '
+        'together. MaxBoxAcc: maps with a right box, at the threshold that is best by the ground truth.'),
+    coverage=('Precision of the surest pixels', 'Right, in per cent, of the pixels that are decided first if they '
+        'are ordered by confidence; AURC: mean risk over all coverages, lower is better.'),
+    pixels=('Calibration of pixels', 'ECE: mean gap between confidence and share that is right, in 15 bins.'),
+    images=('Calibration of image scores', 'Each pair of image and class counts; ECE as for pixels.'))
+
+@patch
+def add_metric(self:ScoreCard,
+    kind:str, # Which table it is for: 'boundary', 'confusion', 'maps', 'coverage', 'pixels' or 'images'
+    stage:str, # What it was measured of
+    numbers:dict, # By heading: numbers from 0 to 1, or text
+    **data, # Lists and arrays that a picture needs
+):
+    "Add what else was measured; it is shown below the scores, and kept with them."
+    self.metrics.setdefault(kind, {})[stage] = dict(numbers=numbers, data=data)
+    return self
+
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-082
 _NUMBERS = {'mIoU %':'miou', 'precision %':'precision', 'recall %':'recall', 'pixels right %':'accuracy',
     'ignored %':'ignored'}
 
-def _percent(x): return '–' if np.isnan(x) else f'{100*x:.1f}'
+def _percent(x): return '–' if x is None or np.isnan(x) else f'{100*x:.1f}'
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #card-shared-f
 def _shared_facts(facts):
@@ -101,11 +123,28 @@ def tables(self:ScoreCard)->tuple: # Words by heading; rows of the stages; rows 
     "The facts that all stages share, the table of the stages, and that of the IoU by class."
     facts = [s.facts() for s in self.stages]
     shared,cols = _shared_facts(facts)
-    def numbers(s): return [_percent(getattr(s.score, k)) for k in _NUMBERS.values()]
-    stages = [[s.stage, *(f[c] for c in cols), *numbers(s)] for s,f in zip(self.stages, facts)]
+    head,bounds = list(_NUMBERS),self.metrics.get('boundary', {})
+    if bounds: head.insert(1, 'boundary IoU %')
+    def number(s, c):
+        if c in _NUMBERS: return _percent(getattr(s.score, _NUMBERS[c]))
+        return _percent(bounds[s.stage]['numbers'][c]) if s.stage in bounds else '–'
+    stages = [[s.stage, *(f[c] for c in cols), *(number(s, c) for c in head)] for s,f in zip(self.stages, facts)]
     names = enumerate(('background',*self.vocab))
     classes = [[c, *(_percent(s.score.ious[i]) for s in self.stages)] for i,c in names]
-    return shared,[['stage',*cols,*_NUMBERS],*stages],[['IoU %',*(s.stage for s in self.stages)],*classes]
+    return shared,[['stage',*cols,*head],*stages],[['IoU %',*(s.stage for s in self.stages)],*classes]
+
+# %% ../../nbs/02_evaluation/03_score_card.ipynb #card-metric-tables-f
+def _metric_table(stages):
+    "Rows of the stages of a kind, under all headings that they have"
+    head = list(dict.fromkeys(k for m in stages.values() for k in m['numbers']))
+    def cell(v): return v if isinstance(v, str) else _percent(v)
+    return [['',*head],*([stage, *(cell(m['numbers'].get(k)) for k in head)] for stage,m in stages.items())]
+
+@patch
+def metric_tables(self:ScoreCard)->list: # (title, how it was counted, rows of text with the head first)
+    "The tables of what else was measured, one a kind."
+    kinds = [k for k in dict.fromkeys((*_KINDS, *self.metrics)) if k in self.metrics and k!='boundary']
+    return [(*_KINDS.get(k, (k, '')), _metric_table(self.metrics[k])) for k in kinds]
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #evaluati-086
 @patch
@@ -126,7 +165,8 @@ def to_markdown(self:ScoreCard)->str:
         note += ' *oracle*: the threshold was chosen on the ground truth; an upper bound, not a result.'
     facts = ' · '.join(f'{k}: {v}' for k,v in shared.items())
     remarks = ['\n'.join(f'- {o}' for o in self.remarks())] if self.remarks() else []
-    return '\n\n'.join([facts, markdown_table(stages), note, markdown_table(classes), *remarks])+'\n'
+    more = [o for title,how,rows in self.metric_tables() for o in (f'**{title}.** {how}', markdown_table(rows))]
+    return '\n\n'.join([facts, markdown_table(stages), note, markdown_table(classes), *more, *remarks])+'\n'
 
 @patch
 def _repr_markdown_(self:ScoreCard): return self.to_markdown()
@@ -158,7 +198,8 @@ def _unplain(x):
 def to_json(self:ScoreCard)->str:
     "The card as strict JSON."
     stages = [_plain(asdict(s)) for s in self.stages]
-    card = dict(format=1, vocab=self.vocab, stages=stages, notes=self.notes, left_out=self.left_out)
+    card = dict(format=1, vocab=self.vocab, stages=stages, notes=self.notes, left_out=self.left_out,
+        metrics=_plain(self.metrics))
     return json.dumps(card, indent=1, allow_nan=False)
 
 # %% ../../nbs/02_evaluation/03_score_card.ipynb #card-from-json-f
@@ -174,6 +215,7 @@ def from_json(cls:ScoreCard,
             score = Score(**{k:_unplain(v) for k,v in s.pop('score').items()})
             card.add(s.pop('stage'), score, **s)
         card.notes,card.left_out = d.get('notes', []),d.get('left_out', {})
+        card.metrics = d.get('metrics', {})
     except (KeyError,TypeError,AttributeError,json.JSONDecodeError) as e:
         raise AEError(f'not a score card ({e}); score the masks again') from None
     return card
