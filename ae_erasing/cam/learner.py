@@ -56,16 +56,17 @@ def cam_learner(
     wd=None, wd_bn_bias=False, train_bn=True, moms=(0.95,0.85,0.95), # These and those above as for `Learner`
     output_stride:int=16, # Pixels for each location of the class maps: 8, 16 or 32
     channels_last:bool=True, # Memory layout that is faster on most machines
+    heads:str='one', # As for `cam_model`
 )->Learner: # Frozen but for its head if pretrained
     "A fastai learner for image-level labels whose logits are the means of its class maps."
     n_out = n_out or get_c(dls)
     assert n_out, "`n_out` is not defined, and could not be inferred from data, set `dls.c` or pass `n_out`"
     pretrained = weights or pretrained
-    model,stats = cam_model(arch, n_out, pretrained, output_stride)
+    model,stats = cam_model(arch, n_out, pretrained, output_stride, heads)
     if normalize: add_normalize(dls, stats)
     if channels_last: model = model.to(memory_format=torch.channels_last)
     learn = Learner(dls, model, loss_func=_loss(loss_func), opt_func=opt_func, lr=lr, splitter=splitter, cbs=cbs,
         metrics=metrics, path=path, model_dir=model_dir, wd=wd, wd_bn_bias=wd_bn_bias, train_bn=train_bn, moms=moms)
     if pretrained: learn.freeze()
-    store_attr('arch,normalize,n_out,pretrained,output_stride', self=learn)
+    store_attr('arch,normalize,n_out,pretrained,output_stride,heads', self=learn)
     return learn

@@ -49,8 +49,9 @@ def class_maps(
     "All classes' maps of a batch, at the resolution of the largest scale."
     views = [(s,flipped) for s in sorted(scales, reverse=True) for flipped in ((False,True) if flip else (False,))]
     maps = [_view_maps(model, x, *view) for view in views]
-    logits = sum(m.mean((2,3)) for m in maps)/len(maps)
-    return _mean_maps(maps),logits
+    found = _mean_maps(maps),sum(m.mean((2,3)) for m in maps)/len(maps)
+    fuse = getattr(model, 'fuse', None)
+    return fuse(*found) if fuse else found
 
 # %% ../../nbs/06_cam/03_maps.ipynb #cam-015
 def normalise(

@@ -101,7 +101,8 @@ def compiled(
     "Have PyTorch compile a classifier's maps for one shape of batch."
     torch.compiler.reset() # what was compiled for other shapes counts against a limit
     try:
-        quick = SimpleNamespace(maps=torch.compile(model.maps, dynamic=False))
+        fuse = getattr(model, 'fuse', None)
+        quick = SimpleNamespace(maps=torch.compile(model.maps, dynamic=False), fuse=fuse)
         class_maps(quick, x, scales, flip)
     except Exception as e: return warn_not_compiled(model, e) # of any part of the compiler; the model still works
     return quick

@@ -76,6 +76,12 @@ def _pixels(data, i, max_side, device):
     "Image `i` as float (1,3,H,W) in [0,1]"
     return torch.from_numpy(np.array(data.image(i, max_side))).to(device).permute(2,0,1)[None].float()/255
 
+def _paint_over(paint, x, gone, fill, seed):
+    "An image (1,3,h,w) of any size, painted where it is `gone`, (H,W): True, or from 0 to 255"
+    gone = torch.from_numpy(gone.astype(np.uint8)*255 if gone.dtype==bool else gone).to(x.device)
+    mask = F.interpolate(gone[None,None].float(), x.shape[-2:], mode='nearest-exact').to(torch.uint8)
+    return paint(x, mask, fill, seed)
+
 def to_batch(
     data:ImageLabels, # The dataset
     ids:list, # Images of one shape
@@ -85,15 +91,18 @@ def to_batch(
     size:tuple=None, # (width, height) to resize to; None leaves the image's own
     max_side:int=1024, # Larger photos are shrunk to this first, pixels
     device=None, # Where to make it; None is the processor
+    paint:Callable=None, # Of a `Variant`: paints over the resized image, as in training; None erases before resizing
 )->torch.Tensor: # (N,3,H,W), normalised, erased
     "Load images as the classifier sees them when it mines."
     mean,std = (torch.tensor(s, device=device).view(1,3,1,1) for s in stats)
+    colour = torch.tensor(fill, device=device) if erased else None
     def one(i):
         x = _pixels(data, i, max_side, device)
-        if erased: x = erase(x, torch.from_numpy(erased(i)).to(device)[None], torch.tensor(fill))
+        if erased and not paint: x = erase(x, torch.from_numpy(erased(i)).to(device)[None], colour)
         x = (x-mean)/std
-        if size is None or x.shape[-2:]==size[::-1]: return x
-        return F.interpolate(x, size[::-1], mode='bilinear', align_corners=False, antialias=True)
+        if size is not None and x.shape[-2:]!=size[::-1]:
+            x = F.interpolate(x, size[::-1], mode='bilinear', align_corners=False, antialias=True)
+        return _paint_over(paint, x, erased(i), (colour.view(1,3,1,1)-mean)/std, i) if erased and paint else x
     return torch.cat([one(i) for i in ids]).contiguous(memory_format=torch.channels_last)
 
 # %% ../../nbs/08_mining/01_regions.ipynb #mining-probs

@@ -17,6 +17,7 @@ from ..data.images import resize_mask
 from ..data.plain_text import plain_text
 from ..data.labels import ImageLabels
 from ..data.sources import get_data
+from ..evaluation.sound_truth import truth_to_show
 from ..pictures import inline, overlay_heatmap, overlay_mask
 from ..cam.maps import enlarge
 from .erasing import Regions
@@ -40,11 +41,13 @@ class MiningRun:
 # %% ../../nbs/08_mining/06_run.ipynb #run-open
 def _is_there(place): return place=='creatures' or Path(place).exists()
 
+_OF_ANY = 'classes','only','others','drop','bands' # Arguments that do not depend on the kind of source
+
 def _moved(source, place):
     "What makes the data of a run that was made from `source`, if its images are at `place` now"
     if source is None: return dict(source=place)
     old,new = Path(source['source']),Path(place).expanduser()
-    if old.suffix!=new.suffix: source = {k:v for k,v in source.items() if k=='classes'}
+    if old.suffix!=new.suffix: source = {k:v for k,v in source.items() if k in _OF_ANY}
     if source.get('root') and Path(source['root']).is_relative_to(old.parent):
         source = source | dict(root=str(new.parent/Path(source['root']).relative_to(old.parent)))
     return source | dict(source=str(place))
@@ -125,7 +128,7 @@ def views(self:MiningRun, i, max_side=256):
     steps = {f'step {t}':_view(self, i, t, pixels) for t in range(1, len(self.steps)+1)}
     out = dict(image=pixels, **steps)
     out['all regions'] = overlay_mask(im, self.mask(i))
-    if (truth := self.data.truth(i)) is not None: out['ground truth'] = overlay_mask(im, truth)
+    if (truth := truth_to_show(self.data, i)) is not None: out['ground truth'] = overlay_mask(im, truth)
     return out
 
 # %% ../../nbs/08_mining/06_run.ipynb #run-013
