@@ -1,10 +1,12 @@
 "Learned affinity: pairs, walk, and masks of a run."
 import shutil
+from types import SimpleNamespace
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 
 from ae_erasing.masks.affinity import UNSURE, affinity_loss, feature_levels, pair_affinity, pair_labels, pair_offsets, random_walk
-from ae_erasing.masks.affinity_stage import add_affinity_masks, affinity_masks, sure_pixels, train_head
+from ae_erasing.masks.affinity_stage import (add_affinity_masks, affinity_masks, low_thresholds, seed_maps,
+    sure_pixels, train_head)
 from ae_erasing.masks.score import score_run
 from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop
@@ -65,6 +67,32 @@ def test_the_loss_is_least_for_what_the_labels_say():
     right = torch.where(kinds[2], 0., 1.)
     assert affinity_loss(right, kinds)<1e-4<affinity_loss(1-right, kinds)
 
+def test_background_has_a_threshold_for_each_map():
+    maps = torch.tensor([[[.1,.3]],[[.1,.1]]])
+    assert sure_pixels(maps, (0,1), torch.tensor([.2,.2]), .9).tolist()==sure_pixels(maps, (0,1), .2, .9).tolist()==[[0,UNSURE]]
+    assert sure_pixels(maps, (0,1), torch.tensor([.4,.2]), .9).tolist()==[[0,0]]
+
+@given(seed=st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_low_thresholds_are_quantiles_of_the_run_or_of_the_class(seed):
+    rng = np.random.default_rng(seed)
+    values = {0:rng.random(50), 1:rng.random(50)/2, 2:None}
+    stage = SimpleNamespace(pooled=lambda: np.r_[values[0],values[1]], class_values=values.get, data=SimpleNamespace(vocab='abc'))
+    run = np.quantile(stage.pooled(), .6)
+    want = [max(run, np.quantile(values[0], .6)), max(run, np.quantile(values[1], .6)), run]
+    assert np.allclose(low_thresholds(stage, .6), want, atol=1e-6)
+
+def test_seeds_are_the_mean_of_a_far_walk_and_of_the_classes():
+    "Without boundaries a far walk levels a map, and normalising makes it 1; the head says 1 of one class and one half of the other"
+    class NoEdge(torch.nn.Module):
+        def forward(self, levels):
+            logits = torch.zeros(1, 3, 9, 9)
+            logits[:,2] = 100
+            return torch.zeros(1, 1, 9, 9),logits
+    picture,maps = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(0)),torch.eye(9)[None,None]
+    assert torch.allclose(seed_maps(NoEdge(), [maps], picture, maps, (1,)), torch.tensor(1.), atol=.02)
+    assert torch.allclose(seed_maps(NoEdge(), [maps], picture, maps, (0,)), torch.tensor(.75), atol=.02)
+
 def test_sure_pixels_without_labels_are_background(): assert (sure_pixels(torch.zeros(0,3,4), (), .2, .5)==0).all()
 
 @pytest.mark.parametrize('arch', ('small_resnet','resnet10t','tf_efficientnet_lite0','vgg16_largefov'))
@@ -73,6 +101,18 @@ def test_levels_go_from_fine_to_coarse(arch):
     got = feature_levels(net, torch.randn(1, 3, 64, 96))
     assert len(got)>1 and all(o.dim()==4 for o in got) and got[0].shape[-1]<=24
     assert [o.shape[-1] for o in got]==sorted((o.shape[-1] for o in got), reverse=True)
+
+@pytest.mark.parametrize('how', (dict(arch='test_vit'), dict(arch='test_resnet', erase='guarded')), ids=lambda d: '-'.join(d.values()))
+def test_the_stage_works_on_patches_and_with_two_heads(how, tmp_path):
+    "A transformer has the grid of its patches alone; of two heads the stage reads the maps that mining reads"
+    data = creatures(n=6, n_valid=0, size=64)
+    made = dict(pretrained='no', epochs=1, steps=1, size=64, mine_size=64, refine_iters=0, affinity_size=192, affinity_scales='.5 1')
+    mining = erase_loop(data, tmp_path/'run', 'photos', verbose=False, **made, **how)
+    got = affinity_masks(mining)
+    assert got['images']==6 and len(mining.mined)==6
+    for i in mining.mined:
+        mask = open_mask(mining.out/'masks_affinity'/f'{data.keys[i]}.png')
+        assert mask.shape==(64,64) and {*np.unique(mask)}<={0,*(k+1 for k in data.labels[i])}
 
 def test_a_head_learns_where_the_boundary_is():
     "Two halves of different features, with the middle left unsure"
@@ -93,10 +133,11 @@ def mining(tmp_path_factory):
     out = tmp_path_factory.mktemp('runs')/'run'
     return erase_loop(data, out, steps=2, epochs=2, size=48, mine_size=48, scales=1, flip=False, verbose=False)
 
-def test_masks_of_a_run(mining):
+@pytest.mark.parametrize('scales', ((), (1,)))
+def test_masks_of_a_run(mining, scales):
     data = mining.data
-    got = affinity_masks(mining, upto=2)
-    again = affinity_masks(mining, mining.out/'again', upto=2)
+    got = affinity_masks(mining, upto=2, scales=scales)
+    again = affinity_masks(mining, mining.out/'again', upto=2, scales=scales)
     assert got['images']==len(data.train_idxs) and got['threshold']==again['threshold']
     for i in data.train_idxs:
         a,b = (open_mask(mining.out/d/f'{data.keys[i]}.png') for d in ('masks_affinity','again'))
