@@ -1,5 +1,5 @@
 "Sphinx's settings for the site that tools/docs.py builds."
-import json, runpy
+import base64, json, runpy
 from pathlib import Path
 from docutils import nodes
 
@@ -53,6 +53,23 @@ def true_path(app, pagename, templatename, context, doctree):
             fix(b.get('buttons', []))
     fix(context.get('header_buttons', []))
 
+packed_ort = 'vendor/onnxruntime.js'
+ort = packed_ort if (here/'_static'/packed_ort).exists() else 'https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/ort.wasm.min.js'
+
+def segmenter_scripts(app, pagename, templatename, context, doctree):
+    "The page that runs a segmenter has scripts that others don't need"
+    if pagename!='in_browser': return
+    for f in (ort, 'segmenter/demo.js', 'segmenter/segmenter.js'): app.add_js_file(f, loading_method='defer')
+
+def segmenter_demo(app, error):
+    "Write its network and its pictures as a script: a page that was opened as a file can read no other files"
+    if error or app.builder.format!='html': return
+    def base64_of(f): return base64.b64encode(f.read_bytes()).decode()
+    folder = here/'_static/segmenter'
+    pictures = [dict(name=f.stem.replace('_', ', '), url=f'data:image/png;base64,{base64_of(f)}') for f in sorted(folder.glob('*.png'))]
+    demo = dict(model=base64_of(folder/'creatures.onnx'), pictures=pictures)
+    (Path(app.outdir)/'_static/segmenter/demo.js').write_text(f'window.segmenterDemo = {json.dumps(demo)}\n', encoding='utf-8')
+
 def dashes(app, doctree):
     "Sphinx sets ` -- ` between a parameter and what it means, and leaves the dash to smart quotes, which we don't want"
     for n in list(doctree.findall(nodes.Text)):
@@ -60,4 +77,6 @@ def dashes(app, doctree):
 
 def setup(app):
     app.connect('html-page-context', true_path, priority=900)
+    app.connect('html-page-context', segmenter_scripts)
+    app.connect('build-finished', segmenter_demo)
     app.connect('doctree-read', dashes)

@@ -1,11 +1,11 @@
 """The site as a reader has it: in Chromium, from a server on this machine, with the rest of the net out of reach.
 Formulas and widgets are tried with the JavaScript that tools/vendor.sh fetches, and skipped where it can't."""
-import functools, http.server, json, re, shutil, subprocess, sys, threading
+import functools, http.server, json, re, subprocess, sys, threading
 from contextlib import contextmanager
 import pytest
 from browser import centre, drag
 from conftest import ROOT
-from docsite import site  # chkstyle: ignore
+from docsite import docs_folder, site  # chkstyle: ignore
 
 vendored = (ROOT/'docs/_static/vendor').exists()
 cdns = () if vendored else ('https://cdn.jsdelivr.net/', 'https://cdnjs.cloudflare.com/')
@@ -157,20 +157,9 @@ def test_names_lead_to_the_reference(browser, url):
 # --- what tools/vendor.sh fetches
 
 @pytest.fixture(scope='module')
-def with_widget(tmp_path_factory):
+def with_widget(docs_folder):
     "A site of one lesson in a folder, with a slider, a button and a formula, and the JavaScript that tools/vendor.sh fetches"
-    tmp = tmp_path_factory.mktemp('widget')
-    shutil.copytree(ROOT/'docs', tmp/'docs')
-    for f in ('tools/vendor.sh', 'ae_erasing/_modidx.py'):
-        (tmp/f).parent.mkdir()
-        shutil.copy(ROOT/f, tmp/f)
-    if not vendored:
-        if not shutil.which('npm'):
-            pytest.skip('formulas and widgets come from a CDN: npm is not here, and tools/vendor.sh has not been run')
-        res = subprocess.run(['sh', str(tmp/'tools/vendor.sh')], capture_output=True, text=True)
-        offline = 'network|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|proxy'
-        if res.returncode and re.search(offline, res.stderr): pytest.skip('npm reaches no registry')
-        assert res.returncode==0, res.stderr
+    tmp = docs_folder
     w,embed = pytest.importorskip('ipywidgets'),pytest.importorskip('ipywidgets.embed')
     box = w.VBox([w.FloatSlider(.5, min=0, max=1, step=.1, description='threshold'), w.Button(description='Erase', icon='eraser')])
     own = embed.dependency_state([box], drop_defaults=False) # other tests may have left widgets
