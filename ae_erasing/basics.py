@@ -37,9 +37,10 @@ NOT_THERE = dict(
     segmenter='is not there; give the folder of a run, or a model.safetensors',
     pictures='is not there; give a picture, a folder of pictures or a pattern such as "photos/*.jpg"',
     masks='is not there; give a folder of PNG masks named like those of the run',
+    corrections='is not there; give a folder of corrected PNG masks, named like the images, or an annotation export',
     predictions='is not there; give a folder of predicted masks, PNGs named like the images',
     truth='is no folder; give the one that holds the ground truth masks',
-    weights='is not there; pretrained takes True, False, "packaged", "hub" or the path of a weights file')
+    weights='is not there; give yes, no, packaged, hub or the path of a weights file')
 
 def check_there(
     path:str|Path, # As it was given; `~` is the user's home

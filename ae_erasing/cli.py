@@ -11,7 +11,7 @@ __all__ = ['main']
 import os, sys
 import typer
 from .commands.app import app
-from .commands import mine, segment, score, reproduce # chkstyle: ignore
+from .commands import mine, segment, score, reproduce, formats, suggest # chkstyle: ignore
 
 # %% ../nbs/18_cli.ipynb #cli-line
 def _line(e):

@@ -22,8 +22,9 @@ from .training import Compile, LineBar, fit, optimizer
 from .mining.erasing import Erasing, Regions
 from .mining.regions import keep_mined, to_batch
 from .mining.batches import MiningBatches, StepClassifier, background_threads, n_writers, split_batch
-from .mining.run_folder import RunFolder, erased_before
+from .mining.run_folder import RunFolder
 from .mining.run import MiningRun
+from .mining.variants import VARIANTS, erased_images, look_at
 from fastai.vision.all import Learner, accuracy_multi, default_device, set_seed
 
 # %% ../nbs/09_core.ipynb #core-013
@@ -42,10 +43,12 @@ def train_step(
     set_seed(recipe.seed*1000+step)
     dls = image_dls(data, size=recipe.size, bs=rank_bs(recipe.bs), erased=erased, min_scale=recipe.min_scale,
         max_side=recipe.max_side, device=device or default_device(), crop=recipe.crop, pad_fill=fill)
+    variant = VARIANTS[recipe.erase]
     bars = [LineBar(f'step {step}: training', progress=progress)] if progress else []
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
     learn = cam_learner(dls, recipe.arch, pretrained=pretrained, loss_func=recipe.loss, wd=recipe.wd,
-        output_stride=recipe.output_stride, opt_func=optimizer(recipe), cbs=[Erasing(fill), *bars, *cbs],
+        output_stride=recipe.output_stride, opt_func=optimizer(recipe), heads=variant.heads,
+        cbs=[Erasing(fill, variant.paint), *variant.cbs(), *bars, *cbs],
         metrics=accuracy_multi if recipe.loss=='bce' else None)
     if weights: learn.model.load_state_dict(load_cam_model(weights)[0].state_dict())
     return fit(learn, recipe, f'step {step}')
@@ -67,11 +70,13 @@ def mine_step(
     batches = MiningBatches(data, recipe, regions, step, progress)
     weights = regions.run/f'step_{step}'/'model.safetensors'
     classifier = StepClassifier(weights, recipe, device, batches if compile else None)
-    erased = erased_before(regions, step, recipe.max_side)
+    erased,paint = erased_images(regions, recipe, step),VARIANTS[recipe.erase].paint
     with background_threads(n_writers(device), 4*recipe.bs) as submit:
         for size,ids in batches:
-            x = to_batch(data, ids, classifier.stats, erased, fill, size, recipe.max_side, device)
-            maps,confidence = classifier(x)
+            def look(gone):
+                x = to_batch(data, ids, classifier.stats, gone, fill, size, recipe.max_side, device, paint)
+                return classifier(x)
+            maps,confidence = look_at(look, erased, data, ids)
             for image in split_batch(data, recipe, ids, maps, confidence):
                 submit(keep_mined, regions, recipe, step=step, **image)
 
@@ -102,7 +107,8 @@ def erase_loop(
     for t in run.steps_to_do():
         if not run.weights(t).exists():
             more = [*cbs, Compile()] if compile else cbs
-            learn = train_step(run.data, recipe, run.erased(t), run.fill, t, device, run.start_from(t), progress, more)
+            erased = erased_images(run.regions, recipe, t)
+            learn = train_step(run.data, recipe, erased, run.fill, t, device, run.start_from(t), progress, more)
             run.save(learn, t)
         todo = run.to_mine(t)
         mine_step(todo.data, recipe, todo, t, run.fill, device, progress, compile)

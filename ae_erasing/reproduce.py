@@ -14,7 +14,6 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 from .basics import atomic_write
 from .data.labels import ImageLabels
-from .evaluation.metrics import scores
 from .evaluation.score_card import ScoreCard
 from .distributed import is_rank0, barrier
 from .recipe import Recipe, read_recipe, vary
@@ -23,7 +22,7 @@ from .mining.run_folder import open_run
 from .mining.run import MiningRun
 from .core import erase_loop
 from .masks.pseudo import write_masks
-from .masks.score import count_masks, score_run
+from .masks.score import add_masks, score_run
 from .segmentation.recipe import SegRecipe, read_seg_recipe
 from .segmentation.segmenter import add_segmenters
 from .segmentation.segment import predict_masks, segment
@@ -90,8 +89,7 @@ def _card(mining, folders, saliency):
     card,data = add_segmenters(mining, score_run(mining, saliency=saliency)),mining.data
     for stage,folder in folders.items():
         used = dict(image_labels='labels given' in stage, crf=stage.endswith(CRFS), refined=stage.endswith('par'))
-        score = scores(count_masks(data, folder, data.valid_idxs))
-        card.add(stage, score, split='valid', threshold=None, chosen=None, **used)
+        add_masks(card, stage, data, folder, data.valid_idxs, split='valid', threshold=None, chosen=None, **used)
     return card
 
 # %% ../nbs/16_reproduce.ipynb #reproduce-0161

@@ -1,5 +1,5 @@
 "Options, threads and data that all tests share."
-import os
+import os, sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from browser import browser, lab # chkstyle: ignore
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT/'.venv/annotators')) # The annotation tools of tests/annotators.txt, after all that the environment has itself
 FLAGS = 'slow','cuda'
 
 def pytest_addoption(parser):

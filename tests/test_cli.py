@@ -45,7 +45,7 @@ def test_mistakes_are_one_line_in_a_terminal(tmp_path):
 HELP = '''import sys, time
 from ae_erasing.cli import main
 start = time.process_time()
-for c in ' mine segment predict score report info export-voc voc demo reproduce'.split(' '):
+for c in ' mine segment predict score report info export export-voc voc demo reproduce'.split(' '):
     try: main([*c.split(), '--help'])
     except SystemExit as e: assert not e.code
 heavy = [m for m in ('torch','fastai','timm','numpy','matplotlib') if m in sys.modules]

@@ -267,3 +267,18 @@ def test_images_for_validation_without_labels_are_noted(tmp_path):
     root = tool_kit(tmp_path/'VOC2012')
     (root/'Annotations'/'3.xml').unlink()
     assert said(voc2012(root), '1 images of val.txt have no labels', '3') and len(voc2012(root))==2
+
+def test_a_damaged_list_of_a_class_is_no_list_of_images(tmp_path):
+    "It lost its flags, and no train list says which images to mine"
+    root = devkit(tmp_path/'VOC2012', ROWS, lists='Main')
+    (root/'ImageSets'/'Main'/'train.txt').unlink()
+    damaged = root/'ImageSets'/'Main'/'dog_train.txt'
+    damaged.write_text(''.join(f'{l.split()[0]}\n' for l in damaged.read_text().splitlines()))
+    with fails('lists no training images', 'ImageSets/Segmentation/train.txt'): voc2012(root)
+
+def test_labels_of_pictures_that_are_not_there_are_noted(tmp_path):
+    root = devkit(tmp_path/'VOC2012', ROWS)
+    with open(root/'ImageSets'/'Main'/'dog_train.txt', 'a', encoding='utf-8') as f: f.write('2011_77 1\n2011_78 -1\n')
+    data = voc2012(root)
+    assert by_key(data)==WANT and said(data, 'labels of 2 images', 'not in JPEGImages', '2011_77, 2011_78')
+    assert not said(voc2012(devkit(tmp_path/'whole'/'VOC2012', ROWS)), 'not in JPEGImages')

@@ -6,10 +6,12 @@ from PIL import Image
 
 from ae_erasing.core import erase_loop
 from ae_erasing.data.creatures import creatures
+from ae_erasing.data.images import open_mask
 from ae_erasing.explore.classifiers import plot_answers
 from ae_erasing.explore.explorer import Explorer
 from ae_erasing.explore.look import plot_film
 from ae_erasing.mining.run import MiningRun
+from ae_erasing.segmentation.suggest import suggest
 from conftest import fails
 from explored import known, mining # chkstyle: ignore
 
@@ -118,6 +120,47 @@ def test_names_are_escaped(mining):
     odd = MiningRun(replace(mining.data, vocab=('<b>cat</b>', 'R&D', '"emu"'), keys=keys), mining.out)
     ex = Explorer(odd, mining.mined[:1])
     assert '<b>cat' not in ex.caption.value+ex.bars.value and '&lt;b&gt;cat' in ex.caption.value and 'R&amp;D' in ex.bars.value
+
+# --- corrections
+
+def test_what_is_painted_becomes_a_correction(copy):
+    "Of the class that is chosen, over what was corrected before; the panel shows it and the strokes are gone"
+    ex = Explorer(copy)
+    path = copy.out/'corrections'/f'{ex.look.key}.png'
+    assert ex.correction.paint.value==ex.look.labels[0]+1 and not path.exists()
+    ex.paint([0, 0,0, 1,1])
+    ex.correction.keep.click()
+    assert (open_mask(path)==ex.look.labels[0]+1).all() and ex.strokes==[] and ex.show.value=='correction'
+    old = ex.picture.value
+    ex.correction.paint.value = 255
+    ex.paint([0, 0,0, .5,1])
+    ex.correction.keep.click()
+    m = open_mask(path)
+    assert (m[:,:m.shape[1]//2]==255).all() and (m[:,-1]==ex.look.labels[0]+1).all() and ex.picture.value!=old
+    ex.image.value += 1
+    assert not (copy.out/'corrections'/f'{ex.look.key}.png').exists()
+
+def test_a_correction_that_cannot_be_kept_is_told(copy):
+    data = replace(copy.data, train=tuple(t and j!=copy.mined[0] for j,t in enumerate(copy.data.train)))
+    ex = Explorer(MiningRun(data, copy.out), [copy.mined[0]])
+    ex.paint([.1, .5,.5])
+    ex.correction.keep.click()
+    assert 'kept for validation' in ex.caption.value and not (copy.out/'corrections').exists() and len(ex.strokes)==1
+
+def test_suggested_images_alone(copy):
+    ex = Explorer(copy)
+    ex.image.value = 20
+    ex.correction.suggested.value = True
+    assert 'ae-erasing suggest' in ex.caption.value and len(ex.idxs)==len(ex.all_idxs)
+    found = suggest(copy, 3)
+    found.save()
+    ex.correction.suggested.value = False
+    ex.correction.suggested.value = True
+    assert ex.idxs==found.idxs and ex.look.i==found.idxs[0] and ex.image.max==2
+    ex.image.value = 2
+    assert ex.look.i==found.idxs[2]
+    ex.correction.suggested.value = False
+    assert ex.idxs==ex.all_idxs and ex.image.max==len(ex.all_idxs)-1
 
 # --- what is not there
 

@@ -17,6 +17,7 @@ from ae_erasing.cam.crf import lattice_crf
 from ae_erasing.cam.refinement import refine
 from ae_erasing.mining import batches
 from ae_erasing.mining.erasing import Erasing, Regions, erase
+from ae_erasing.mining.variants import VARIANTS, paint_blurred, paint_noise, paint_soft
 from ae_erasing.recipe import read_recipe
 from ae_erasing.training import fit
 from ae_erasing.mining.regions import to_batch, predict_probs
@@ -89,7 +90,7 @@ def on_gpu(x):
     if isinstance(x, (tuple,list)): return bool(x) and all(map(on_gpu, x))
     return isinstance(x, FakeTensor) and x.device==GPU
 
-def classifier(arch='resnet18'): return cam_model(arch, C, False)[0].eval().to(GPU)
+def classifier(arch='resnet18', heads='one'): return cam_model(arch, C, False, heads=heads)[0].eval().to(GPU)
 def segmenter(arch='resnet18'): return seg_model(arch, C, False, width=16)[0].eval().to(GPU)
 
 # --- functions: each on the GPU as a whole, and with each of its tensors left on the processor in turn
@@ -117,6 +118,8 @@ def colour(): return torch.rand(3)
 
 FUNCTIONS = dict(
     erase=(erase, pixels, mask),
+    **{f.__name__:(f, pixels, mask) for f in (paint_blurred, paint_noise, paint_soft)},
+    noise_of_a_seed=(lambda x, m: paint_noise(x, m, seed=3), pixels, mask),
     normalise=(normalise, small),
     refine=(refine, small, pixels),
     refine_in_leaps=(lead, probs, pixels),
@@ -166,13 +169,22 @@ def test_a_forgotten_device_is_found(name, maker, monkeypatch):
 
 # --- networks
 
-ARCHS = pytest.mark.parametrize('arch', ('resnet18','tf_efficientnet_lite0','vgg16_largefov','small_resnet'))
+ARCHS = pytest.mark.parametrize('arch', ('resnet18','tf_efficientnet_lite0','vgg16_largefov','small_resnet','test_vit'))
 
 @ARCHS
 def test_classifiers(arch):
     net,x = classifier(arch),pixels().to(GPU)
     assert on_gpu(net.train()(x)) and on_gpu(class_maps(net.eval(), x, (1,1.5,.5), True))
     assert predict_probs(net(x), 'bce').shape==predict_probs(net(x), 'squared').shape==(N,C)
+
+@pytest.mark.parametrize('heads', ('two','guarded'))
+def test_classifiers_with_two_heads(heads):
+    net,x = classifier(heads=heads),pixels().to(GPU)
+    assert on_gpu(net.train()(x)) and on_gpu(class_maps(net.eval(), x, (1,1.5), True))
+    net.present = labels().to(GPU)
+    assert on_gpu(net.train()(x))
+    net.present = labels()
+    with pytest.raises(RuntimeError, match=MIXED): net(x)
 
 @pytest.mark.parametrize('arch', ('resnet18','tf_efficientnet_lite0','vgg16_largefov'))
 def test_segmenters(arch):
@@ -230,6 +242,13 @@ def test_training_a_classifier(loss, fill):
     learn = cam_learner(dls, 'resnet18', pretrained=False, n_out=C, loss_func=loss, cbs=Erasing(fill), metrics=accuracy_multi)
     trained(learn, read_recipe('creatures', epochs=1, schedule='step'))
 
+@pytest.mark.parametrize('erase', ('blur','noise','soft','two_heads','guarded'))
+def test_training_by_every_way_of_erasing(erase):
+    dls,how = loaders(*samples(pixels, mask, lambda: labels().float())),VARIANTS[erase]
+    cbs = [Erasing((.1,.2,.3), how.paint), *how.cbs()]
+    learn = cam_learner(dls, 'resnet18', pretrained=False, n_out=C, cbs=cbs, heads=how.heads)
+    trained(learn, read_recipe('creatures', epochs=1, schedule='step'))
+
 @pytest.mark.parametrize('v', ('score','label','peak'))
 @pytest.mark.parametrize('refined', (0,2))
 def test_training_a_segmenter(v, refined):
@@ -249,11 +268,12 @@ def test_batches_for_mining(herd):
     for how in (dict(), dict(erased=erased, fill=(.1,.2,.3)), dict(size=(96,96))):
         assert on_gpu(to_batch(herd, [0,1], STATS, device=GPU, **how))
 
-def test_mining(herd, tmp_path, monkeypatch):
+@pytest.mark.parametrize('erase', ('mean','noise','soft','one_class','guarded'))
+def test_mining(erase, herd, tmp_path, monkeypatch):
     "From images to files, at several scales, refined"
-    def load(path, stride): return cam_model('resnet18', C, False)[0],dict(stats=STATS)
+    def load(path, stride): return cam_model('resnet18', C, False, heads=VARIANTS[erase].heads)[0],dict(stats=STATS)
     monkeypatch.setattr(batches, 'load_cam_model', load)
-    recipe = read_recipe('creatures', scales='1 1.5', refine_iters=2, mine_size=SIDE, refine_size=SIDE)
+    recipe = read_recipe('creatures', scales='1 1.5', refine_iters=2, mine_size=SIDE, refine_size=SIDE, erase=erase)
     regions = Regions(tmp_path, herd)
     for step in (1,2): mine_step(herd, recipe, regions, step, (.1,.2,.3), GPU, progress=False)
     mined = [i for i in herd.train_idxs if herd.labels[i]]

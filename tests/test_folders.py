@@ -223,7 +223,7 @@ def test_sound_files_of_folders_and_tables_are_remembered(tmp_path, monkeypatch)
     looked = []
     from ae_erasing.data import rows
     look = rows._look
-    monkeypatch.setattr(rows, '_look', lambda p: (looked.append(p.name), look(p))[1])
+    monkeypatch.setattr(rows, '_look', lambda p, bands=None: (looked.append(p.name), look(p, bands))[1])
     photos(tmp_path, 'cat/1.png', 'dog/2.png', 'dog/3.png')
     t = table(tmp_path/'l.csv', 'image,labels\ncat/1.png,cat\ndog/2.png,dog\ndog/3.png,dog\n')
     first = from_folder(tmp_path)

@@ -6,7 +6,9 @@ from hypothesis import given, strategies as st
 from PIL import Image, ImageOps
 
 from ae_erasing.data.folders import from_folder
-from ae_erasing.data.labels import Paths
+from ae_erasing.data.labels import ImageLabels, Paths
+import ae_erasing.data.sources  # ImageLabels.only; chkstyle: ignore
+from conftest import fails
 from tiny_data import csv_set, photo, photos
 
 def test_a_fingerprint_knows_no_place(tmp_path):
@@ -66,3 +68,34 @@ def test_paths_are_those_that_were_given(paths):
     assert all(isinstance(p, Path) for p in kept)
     assert kept!=tuple(paths[1:]) or not paths
     assert pickle.loads(pickle.dumps(kept))==kept and kept!=5
+
+# another ignore value
+
+VALUES = np.arange(256, dtype=np.uint8)[None]
+
+def values_of(n=3, values=None):
+    "A dataset whose ground truth has all values"
+    return ImageLabels('set', ('x',), ('x',), ((n-1,),), tuple('abcdefghi'[:n]), (True,), open_truth=lambda o: VALUES, values=values)
+
+@given(st.integers(-1, 255), st.integers(1, 9))
+def test_one_value_becomes_255(value, n):
+    data = values_of(n)
+    if 1<=value<=n:
+        with fails(f'--ignore-value {value}', f"class {data.vocab[value-1]!r}"): data.ignoring(value)
+        return
+    got = data.ignoring(value)
+    assert got.truth(0)[0].tolist()==[255 if v==value%256 else v for v in range(256)]
+    assert got.truth(0).dtype==np.uint8 and got.fingerprint()==data.fingerprint()
+    assert (got is data)==(value in (-1,255))
+
+def test_values_that_no_mask_has():
+    for v in (-2, 256, 65535):
+        with fails(f'--ignore-value {v}', '0 to 255'): values_of().ignoring(v)
+
+def test_ignored_values_of_a_part_of_the_classes():
+    "The values are those of the files: 2 is a class there, whatever is left of it"
+    part = values_of(3).only('c')
+    assert part.ignoring(254).truth(0)[0].tolist()==[0,0,0,1,*range(4,254),255,255]
+    for v,name in ((3,"'c'"),(2,'that is left out')):
+        with fails(f'--ignore-value {v}', name): part.ignoring(v)
+    assert part.ignoring(0).truth(0)[0,:4].tolist()==[255,0,0,1]

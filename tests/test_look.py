@@ -1,4 +1,5 @@
 "One image of a run: regions at any threshold, views, overlap with the ground truth, figures."
+from dataclasses import replace
 import numpy as np
 from PIL import Image
 
@@ -58,3 +59,11 @@ def test_figures_have_a_picture_for_each_step(known):
 
 def test_thresholds_without_a_ground_truth(mining):
     assert plot_thresholds(Look(mining, mining.mined[0]), (.5,)).axes[0].get_xlabel()==''
+
+def test_ground_truth_of_another_shape_is_not_drawn(known):
+    "It would be stretched over the picture"
+    right,i = known.data.open_truth,known.mined[0]
+    known.data = replace(known.data, open_truth=lambda item: right(item)[:,:-9])
+    assert Look(known, i).truth is None and 'ground truth' not in known.views(i)
+    known.data = replace(known.data, open_truth=right)
+    assert Look(known, i).truth.shape==Look(known, i).size[::-1] and 'ground truth' in known.views(i)

@@ -1,4 +1,5 @@
 "Batches of images and masks that move together, and masks that are checked before training."
+import pickle
 from dataclasses import replace
 import numpy as np, torch
 from PIL import Image
@@ -6,7 +7,7 @@ from torch.nn import functional as F
 
 from ae_erasing.data.sources import get_data
 from ae_erasing.masks.pseudo import save_mask
-from ae_erasing.segmentation.loaders import check_masks, mask_dls
+from ae_erasing.segmentation.loaders import MaskFolder, check_masks, mask_dls
 from conftest import fails
 from seg_runs import keys, run, source # chkstyle: ignore
 
@@ -60,3 +61,17 @@ def test_no_masks(run):
 def test_all_background_is_said(run):
     same_masks(run, 0)
     assert any(n.startswith('warning: 100.0% of all pixels are background') for n in check_masks(run, run.out/'masks')[1])
+
+def test_another_value_for_ignored_pixels(run, tmp_path):
+    "Masks with 254 or with 0 in place of 255 are read as if they had 255, in the check and in training"
+    folder = run.out/'masks'
+    for n,i in enumerate(run.data.train_idxs):
+        m = np.ones((48,48), np.uint8)*(1+run.data.labels[i][0]) if run.data.labels[i] else np.zeros((48,48), np.uint8)
+        m[:9] = 254
+        save_mask(m, folder/f'{run.data.keys[i]}.png')
+    with fails('the value 254'): check_masks(run, folder)
+    idxs,notes = check_masks(run, folder, ignore=254)
+    assert idxs==run.data.train_idxs and 'unsure 18.8%' in notes[0]
+    m = MaskFolder(folder, run.data, 254)(idxs[0])
+    assert (m[:9]==255).all() and (m[9:]<255).all() and m.dtype==np.uint8
+    assert np.array_equal(pickle.loads(pickle.dumps(MaskFolder(folder, run.data, 254)))(idxs[0]), m)

@@ -273,3 +273,21 @@ def test_a_class_that_floods_its_masks_is_named(run):
     for p in (run/'masks_affinity').glob('*.png'): Image.fromarray(np.full(mask(p).shape, 2, np.uint8)).save(p)
     said = affinity_warning(mining, run/'masks_affinity')
     assert said.startswith('runaway: dog on 100% of the pixels, by the rules ') and str(run/'masks') in said
+
+# some of the classes
+
+def test_only_some_classes(cli, refuses, source, tmp_path):
+    "Labels, values in masks, and a run that opens from its record; ground truth keeps the numbers of all classes"
+    code,said,err = cli(*mine_args(source, tmp_path/'run', *USUAL, '--only', 'emu,cat'))
+    assert code==0 and not err and 'values in masks: 0 background, 1 emu, 2 cat, 255 unsure' in said
+    assert '2 of 3 classes: emu, cat; pixels of others count as background' in said
+    found = {v for p in (tmp_path/'run/masks').rglob('*.png') for v in np.unique(mask(p)).tolist()}
+    assert found<={0,1,2,255} and 'emu, cat' in cli('info', tmp_path/'run')[1]
+    from ae_erasing.mining.run import open_mining
+    run = open_mining(tmp_path/'run')
+    assert run.data.vocab==('emu','cat') and run.data.values[:4]==(0,2,0,1)
+    code,said,err = cli('score', tmp_path/'run', '--truth', truths(source, tmp_path/'truth'))
+    assert code==0 and 'emu' in said, err
+    refuses(mine_args(source, tmp_path/'run', *USUAL), 'other classes', 'dog')
+    refuses(mine_args(source, tmp_path/'x', '--only', 'emo'), "class 'emo' is not in the data", "'emu'")
+    refuses(mine_args(source, tmp_path/'x', '--others', 'ignore'), '--others', '--only')

@@ -1,13 +1,15 @@
 "Logits are means of class maps whatever the backbone; a network comes back from its file."
 import json, urllib.error
+from types import SimpleNamespace
 import pytest, timm, torch, torchvision
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ae_erasing.cam import backbones
-from ae_erasing.cam.backbones import PACKAGED, has_packaged
+from ae_erasing.cam.backbones import PACKAGED, PACKAGES, has_packaged
 from ae_erasing.cam.learner import cam_learner
-from ae_erasing.cam.networks import cam_model, load_cam_model, save_cam_model
+from ae_erasing.cam.maps import class_maps
+from ae_erasing.cam.networks import NETS, cam_model, load_cam_model, save_cam_model
 from ae_erasing.data.loaders import image_dls
 from conftest import fails
 from coloured import coloured, dls, quiet, tiny # chkstyle: ignore
@@ -33,18 +35,110 @@ def test_the_head_starts_with_small_weights():
     model = cam_model('test_resnet', 20, False)[0]
     assert model.head.bias is None and model.head.weight.shape[:2]==(20,model.body.num_features) and model.head.weight.std()<.02
 
+# --- two heads
+
+HEADS = pytest.mark.parametrize('heads', ('two','guarded'))
+
+class Features(torch.nn.Module):
+    "The input itself, as features"
+    def forward(self, x): return x
+
+def on_features(heads, n_out=4, nf=6):
+    torch.manual_seed(1)
+    model = NETS[heads](Features(), nf, n_out).eval()
+    for h in model.head: torch.nn.init.normal_(h.weight)
+    return model
+
+def peaks(maps): return maps.clamp(min=0)/maps.clamp(min=0).amax((-2,-1), keepdim=True).clamp(min=1e-6)
+
+@HEADS
+@pytest.mark.parametrize('training', (False,True))
+def test_logits_of_all_parts_are_the_means_of_their_maps(heads, training):
+    model,_ = cam_model('test_resnet', 5, False, 16, heads)
+    model.train(training)
+    x = batch(2, 3, 64, 96)
+    def seeded(f):
+        torch.manual_seed(0)
+        with torch.no_grad(): return f(x)
+    maps = seeded(model.maps)
+    assert maps.shape[1]==5*model.parts
+    same(maps.mean((2,3)), seeded(model))
+
+@HEADS
+def test_the_first_of_two_heads_is_an_ordinary_one(heads):
+    model,x = on_features(heads),batch(3, 6, 8, 9)
+    plain = NETS['one'](Features(), 6, 4).eval()
+    plain.head.weight.data.copy_(model.head[0].weight)
+    with torch.no_grad():
+        assert torch.equal(model.maps(x)[:,:4], plain.maps(x))
+        same(class_maps(model, x)[1], plain(x), 1e-6)
+
+def test_the_second_head_does_not_see_what_convinced_the_first():
+    "Features there may be anything, its map and its gradient stay; as if they were erased before the head (ACoL)"
+    model,x = on_features('two', n_out=1),batch(2, 6, 7, 9).requires_grad_()
+    first,second = model.maps(x).chunk(2, 1)
+    gone = peaks(first)>.6
+    assert 0<gone.float().mean()<1
+    same(second, model.head[1](x*~gone), 1e-6)
+    grad, = torch.autograd.grad(second.sum(), x)
+    assert (grad*gone==0).all() and ((grad!=0)|gone).all()
+
+@HEADS
+def test_nothing_is_erased_for_classes_that_are_not_there(heads):
+    model,x = on_features(heads),batch(2, 6, 7, 9)
+    model.present = torch.tensor([[True,False,False,True],[False,False,False,False]])
+    with torch.no_grad(): first,second = model.train().maps(x).chunk(model.parts, 1)[:2]
+    whole = model.head[1](x)
+    absent = ~model.present
+    assert torch.equal(second[absent], whole[absent]) and not torch.equal(second[model.present], whole[model.present])
+
+def test_the_second_head_is_kept_from_the_background():
+    "In training its sign is turned where the first is very low, and a third answer comes from where it is low (SeeNet)"
+    model,x = on_features('guarded'),batch(2, 6, 7, 9)
+    with torch.no_grad():
+        first,second,background = model.train().maps(x).chunk(3, 1)
+        share,whole = peaks(first),model.head[1](x)
+        high,low,far = share>.7,share<.05,share>.3
+        assert all(0<z.float().mean()<1 for z in (high,low,far))
+        same(second, torch.where(high, 0., torch.where(low, -whole, whole)), 1e-6)
+        same(background, whole*~far, 1e-6)
+        second = model.eval().maps(x).chunk(3, 1)[1]
+        same(second, torch.where(high|low, 0., whole), 1e-6)
+
+@HEADS
+def test_maps_of_two_heads_are_the_larger_of_both(heads):
+    model,x = on_features(heads),batch(2, 6, 8, 12)
+    with torch.no_grad():
+        maps,logits = class_maps(model, x, (1,.75), True)
+        back,_ = class_maps(model, x.flip(-1), (1,.75), True)
+        first,second = class_maps(SimpleNamespace(maps=model.maps), x, (1,.75), True)[0].chunk(model.parts, 1)[:2]
+    assert maps.shape==(2,4,8,12) and logits.shape==(2,4)
+    same(maps, torch.maximum(peaks(first), peaks(second)), 1e-6)
+    same(maps, back.flip(-1), 1e-4)
+    assert maps.min()==0 and (maps.amax((2,3))==1).all()
+
+@HEADS
+def test_networks_with_two_heads_come_back(heads, dls, tmp_path):
+    learn = cam_learner(dls, 'test_resnet', pretrained=False, heads=heads)
+    save_cam_model(learn, p := tmp_path/'m.safetensors')
+    model,meta = load_cam_model(p, 8)
+    assert type(model) is NETS[heads] and meta['heads']==heads and meta['n_out']==3
+    for k,v in learn.model.state_dict().items(): assert torch.equal(v, model.state_dict()[k]), k
+    assert [len(g) for g in learn.splitter(learn.model)]==[len([*model.body.parameters()]),2]
+
 # --- weights by name
 
 packaged = pytest.mark.skipif(not has_packaged(PACKAGED), reason='needs ae_erasing[offline]')
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setattr(backbones, 'find_spec', lambda name: None)
-    assert not has_packaged(PACKAGED)
-    with fails(PACKAGED, 'ae_erasing[offline]'): cam_model(PACKAGED, 3, 'packaged')
+    for arch in PACKAGES:
+        assert not has_packaged(arch)
+        with fails(arch, 'ae_erasing[offline]'): cam_model(arch, 3, 'packaged')
 
 def test_packaged_weights_of_another_backbone():
     assert not has_packaged('resnet18')
-    with fails('resnet18', 'no packaged weights', PACKAGED): cam_model('resnet18', 3, 'packaged')
+    with fails('resnet18', 'no packaged weights', PACKAGED, 'tf_efficientnet_lite2'): cam_model('resnet18', 3, 'packaged')
 
 def _no_network(error):
     def raises(*args, **kwargs):
@@ -74,7 +168,9 @@ def test_the_packaged_weights_need_no_network(monkeypatch):
 
 # --- networks on disk
 
-@pytest.mark.parametrize('arch,strides', [('test_resnet',(None,8,16,32)), ('vgg16_largefov',(None,8)), ('small_resnet',(None,16))])
+KINDS = [('test_resnet',(None,8,16,32)), ('vgg16_largefov',(None,8)), ('small_resnet',(None,16)), ('test_vit',(None,8))]
+
+@pytest.mark.parametrize('arch,strides', KINDS)
 def test_models_come_back(arch, strides, coloured, tmp_path):
     dls = image_dls(coloured, size=32, bs=6)
     learn = cam_learner(dls, arch, pretrained=False, output_stride=16)

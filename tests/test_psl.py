@@ -3,7 +3,7 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from torch.nn import functional as F
 
-from ae_erasing.segmentation.psl import PSLLoss, labels_in, self_target
+from ae_erasing.segmentation.psl import PSLLoss, balanced_weights, labels_in, self_target
 from conftest import fails
 from tensors import batch
 
@@ -219,3 +219,38 @@ def test_activation_and_decodes():
     for pred in (seg, (seg, v)):
         probs = loss.activation(pred)
         assert torch.allclose(probs.sum(1), torch.ones(2,3,5)) and torch.equal(loss.decodes(probs), seg.argmax(1))
+
+# rare classes
+
+@given(seed=st.integers(0, 999), unsure=st.sampled_from((0.,.3,.9)), norm=st.sampled_from(('batch','image')))
+@settings(max_examples=40, deadline=None)
+def test_class_weights_are_torch_s(seed, unsure, norm):
+    "Against the mask, and against the network's own prediction"
+    seg,v,S = case(seed, unsure=unsure)
+    S[:,0,0] = 0
+    w = torch.rand(4, generator=torch.Generator().manual_seed(seed))+.01
+    def ce(target):
+        parts = [(seg, target)] if norm=='batch' else [(seg[i:i+1], target[i:i+1]) for i in range(2)]
+        return torch.stack([F.cross_entropy(x, y, weight=w, ignore_index=255) for x,y in parts]).mean()
+    got = PSLLoss(0, 0, norm=norm, class_weights=w.tolist())((seg, v), S)
+    assert torch.allclose(got, ce(S), atol=1e-5)
+    both = PSLLoss(1, 0, norm=norm, class_weights=w.tolist())((seg, v), S)
+    assert torch.allclose(both-got, ce(self_target(seg, v, labels_in(S, 3))), atol=1e-5)
+
+def test_weights_of_1_are_no_weights():
+    seg,v,S = case(1)
+    for how in (dict(norm='image'), dict(reduction='none'), dict()):
+        assert torch.allclose(PSLLoss(class_weights=[1]*4, **how)((seg, v), S), PSLLoss(**how)((seg, v), S))
+    loss = PSLLoss(0, 0, class_weights=[.1,1,2,3])
+    assert loss((seg, v), torch.full_like(S, 255))==0
+    loss.set_corrected(torch.tensor([2.,0.]))
+    twice = PSLLoss(0, 0, class_weights=[.1,1,2,3])((seg[[0,0,1]], None), S[[0,0,1]])
+    assert torch.allclose(loss((seg, v), S), twice)
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9).filter(any))
+def test_balanced_weights_are_inverse_square_roots(shares):
+    w = balanced_weights(shares)
+    there = [(a,f) for a,f in zip(w, shares) if f>0]
+    assert abs(np.mean([a for a,_ in there])-1)<1e-9 and all(a==1 for a,f in zip(w, shares) if not f)
+    large = [(a,f) for a,f in there if f>=1e-6]
+    for a,f in large: assert abs(a*f**.5/(large[0][0]*large[0][1]**.5)-1)<1e-9

@@ -1,5 +1,5 @@
 "A report that stands alone: valid, escaped, complete where things are there and honest where they aren't."
-import base64, io, json, re
+import base64, csv, io, json, re
 from dataclasses import replace
 from html.parser import HTMLParser
 import numpy as np, pytest, torch
@@ -11,12 +11,15 @@ from ae_erasing.data.sources import get_data
 from ae_erasing.cam.maps import write_maps
 from ae_erasing.mining.erasing import Regions
 from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
+from ae_erasing.evaluation.confidences import Confidences
+from ae_erasing.evaluation.card_metrics import add_calibration, add_coverage
 from ae_erasing.recipe import read_recipe
 from ae_erasing.pictures import class_colour
 from ae_erasing.mining.run import MiningRun
 from ae_erasing.mining.run_folder import open_run
 from ae_erasing.masks.pseudo import image_mask, save_mask, write_masks
 from ae_erasing.masks.score import score_run
+from ae_erasing.segmentation.loaders import save_correction
 from ae_erasing.explore.html import *
 from ae_erasing.explore.rating import Rating
 from ae_erasing.explore.summary import *
@@ -136,6 +139,26 @@ def test_scores_are_those_of_the_card(full):
     oracles = sum(s.chosen=='oracle' for s in score_run(full).stages)
     assert oracles and sum(a.get('class')=='ceiling' for a in p.named('tr'))==oracles and 'an upper bound to compare with' in p.prose
 
+def test_what_else_was_measured_is_shown(full):
+    "Tables of the card, and pictures drawn from its file; nothing of it on the report of an older card"
+    card = score_run(full)
+    add_calibration(card, 'pixels', 'net <1>', Confidences().add(np.array([.2,.9]), np.array([False,True])))
+    add_calibration(card, 'pixels', 'empty', Confidences())
+    add_coverage(card, 'empty', Confidences())
+    card.save(full.out)
+    p = read(write_report(full))
+    captions = p.said('caption')
+    for title,how,_ in card.metric_tables(): assert f'{title}. {how}' in captions
+    alts = [a['alt'] for a in p.named('img')]
+    for words in ('Confusion of pseudo masks','Precision by coverage','Share right by confidence, of pixels; ECE: net <1> 14.9 %, empty not known'):
+        assert sum(words in a for a in alts)==1, words
+    assert 'boundary IoU %' in p.said('th') and not any('image scores' in a for a in alts)
+    old = json.loads((full.out/'score.json').read_text(encoding='utf-8'))
+    del old['metrics']
+    (full.out/'score.json').write_text(json.dumps(old), encoding='utf-8')
+    p = read(write_report(full))
+    assert not any('Confusion' in a['alt'] for a in p.named('img')) and 'boundary IoU %' not in p.said('th')
+
 def test_names_are_escaped(full, tmp_path):
     save_mask(truth(1), tmp_path/'new'/'x<u>&"y".png')
     text = write_report(full, predictions=tmp_path/'new').read_text()
@@ -143,6 +166,21 @@ def test_names_are_escaped(full, tmp_path):
     p = Page(text)
     for name in (VOCAB[0],VOCAB[1],VOCAB[2],'x<u>&"y"'): assert name in p.prose
     assert any(KEYS[0] in a['alt'] for a in p.named('img'))
+
+def test_what_to_correct(full):
+    "Images that are asked for and not corrected, with the reason; nothing without a table, and a line where it is damaged"
+    full = full if isinstance(full, MiningRun) else full[0]
+    assert 'To correct' not in write_report(full).read_text(encoding='utf-8')
+    table = full.out/'suggest.csv'
+    rows = [('image','score','why'), (KEYS[0],'.9','R&D <first>'), (KEYS[2],'.8','second'), ('gone','.7','third')]
+    with open(table, 'w', newline='', encoding='utf-8') as f: csv.writer(f).writerows(rows)
+    page = write_report(full).read_text(encoding='utf-8')
+    assert 'id="suggested"' in page and 'R&amp;D &lt;first&gt;' in page and 'second' in page and '2 masks that would' in page
+    save_correction(full, 0, image_mask(full, 0))
+    page = write_report(full).read_text(encoding='utf-8')
+    assert 'first&gt;' not in page and 'second' in page
+    table.write_text('a\nb\n', encoding='utf-8')
+    assert 'image, score and why' in write_report(full).read_text(encoding='utf-8')
 
 def test_only_what_is_there(mining):
     p = read(write_report(mining))

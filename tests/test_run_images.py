@@ -163,6 +163,19 @@ def test_a_moved_table_keeps_its_classes_and_its_delimiter(root, tmp_path):
     new = root.rename(tmp_path/'pictures')
     assert open_mining(tmp_path/'run', new/'list.csv').data.vocab==('cat','big dog')
 
+def test_a_choice_of_classes_and_bands_moves_with_the_images(root, tmp_path):
+    "From class folders to a table of the same images, elsewhere"
+    for i,n in enumerate(NAMES): np.save(root/f'{n}.npy', np.random.default_rng(i).integers(0, 999, (8,10,4)))
+    for p in root.rglob('*.bmp'): p.unlink()
+    data = get_data(root, bands='4,1,2', only='dog', others='ignore')
+    finished(tmp_path/'run', data)
+    assert open_mining(tmp_path/'run').data.fingerprint()==data.fingerprint()
+    new = root.rename(tmp_path/'pictures')
+    (new/'list.csv').write_text('image,labels\n'+''.join(f'{n}.npy,{n[:3]}\n' for n in NAMES), encoding='utf-8')
+    moved = open_mining(tmp_path/'run', new/'list.csv').data
+    assert moved.vocab==('dog',) and moved.values==data.values and moved.values[1:3]==(255,1) and moved.ranges==data.ranges
+    with fails('other classes', 'new cat'): open_run(tmp_path/'run', get_data(new/'list.csv', bands='4,1,2'), RECIPE)
+
 def test_images_under_other_names_keep_those_of_the_run(root, out):
     for p in root.rglob('*.bmp'): p.rename(p.with_stem(f'IMG {p.stem}'))
     m = open_mining(out)

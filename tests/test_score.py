@@ -1,7 +1,9 @@
 "Scores of a run's stages: what is counted, and what is said of how masks were made."
 from dataclasses import replace
+from unicodedata import normalize
 import numpy as np, pytest
 
+from ae_erasing.evaluation.mask_folders import index_folder
 from ae_erasing.evaluation.metrics import scores
 from ae_erasing.masks.pseudo import save_mask, write_masks
 from ae_erasing.masks.score import cam_sweep, count_masks, score_run, truth_folder
@@ -57,3 +59,13 @@ def test_a_folder_that_cannot_be_ground_truth_is_refused(mining, tmp_path):
     with fails('nowhere', 'is no folder'): truth_folder(tmp_path/'nowhere', mining)
     write_masks(mining, progress=False)
     with fails('masks of the run itself'): truth_folder(mining.out/'masks', mining)
+
+@pytest.mark.parametrize('form', ('NFC','NFD'))
+def test_ground_truth_may_be_named_in_either_unicode_form(mining, form, tmp_path, monkeypatch):
+    "Zips from a Mac write é as e and an accent"
+    name = normalize(form, 'café é')
+    save_mask(np.full((20,40), 3, np.uint8), tmp_path/f'{name}.png')
+    other = 'NFD' if form=='NFC' else 'NFC'
+    monkeypatch.setattr('ae_erasing.masks.score.names_of', lambda m, i: [normalize(other, 'café é')])
+    assert truth_folder(tmp_path, mining)(0).max()==3
+    assert index_folder(tmp_path)[0](normalize(other, 'café é'))==tmp_path/f'{name}.png'

@@ -30,6 +30,18 @@ def test_score_of_creatures_needs_no_folder(cli, tmp_path):
     code,said,err = cli('score', tmp_path/'run')
     assert code==0 and not err and 'oracle' in said and (tmp_path/'run/score.json').exists()
 
+def test_more_is_measured_on_request(cli, refuses, source, run, tmp_path):
+    true = truths(source, tmp_path/'truth')
+    assert cli('score', run, '--truth', true)[0]==0
+    plain = json.loads((run/'score.json').read_text())
+    assert {*plain['metrics']}=={'boundary','confusion','maps','coverage'}
+    assert list(plain['metrics']['maps']['single CAM']['numbers'])==['PxAP %']
+    code,said,err = cli('score', run, '--truth', true, '--metrics', 'boxes, calibration')
+    more = json.loads((run/'score.json').read_text())
+    assert code==0 and not err and more['stages']==plain['stages'] and 'MaxBoxAcc %' in said and 'classifier' in said
+    assert list(more['metrics']['images']) and more['metrics']['boundary']==plain['metrics']['boundary']
+    refuses(('score', run, '--truth', true, '--metrics', 'boxes,speed'), '--metrics speed', 'boxes, calibration or all')
+
 def test_bad_ground_truth_is_refused(refuses, source, run, tmp_path):
     refuses(('score', run), run, '--truth')
     refuses(('score', run, '--truth', tmp_path/'gone'), tmp_path/'gone', 'is no folder')
@@ -102,3 +114,19 @@ def test_export_voc_refuses_bad_options(refuses, submission, tmp_path):
     refuses(('export-voc', pred, *args, '--check-only'), pred, 'is no file')
     (tmp_path/'file').write_text('x')
     refuses(('export-voc', pred, *args, '--out', tmp_path/'file/up.tgz'), tmp_path/'file')
+
+def test_another_ignore_value_scores_the_same(cli, refuses, source, run, tmp_path):
+    "Ground truth with 254 where it isn't judged, and with 255"
+    a,b = (truths(source, tmp_path/d) for d in 'ab')
+    for d,v in ((a,255),(b,254)):
+        for p in d.iterdir():
+            m = np.array(Image.open(p))
+            m[:7] = v
+            Image.fromarray(m).save(p)
+    assert cli('score', run, '--truth', a)[0]==0
+    want = json.loads((run/'score.json').read_text(encoding='utf-8'))['stages']
+    assert cli('score', run, '--truth', b, '--ignore-value', 254)[0]==0
+    assert json.loads((run/'score.json').read_text(encoding='utf-8'))['stages']==want
+    refuses(('score', run, '--truth', b), 'the value 254')
+    refuses(('score', run, '--truth', b, '--ignore-value', 2), '--ignore-value 2', "class 'dog'")
+    assert cli('report', run, '--truth', b, '--ignore-value', 254)[0]==0

@@ -59,7 +59,8 @@ def test_packaged_weights_give_the_classifiers_features():
         assert torch.allclose(net.eval().body(x)[-1], deep, atol=1e-4) and deep.std()>.01
 
 WRONG = (('small_resnet', 3, False), ('small_resnet', 'resnet18')),(('nonesuch', 3, False), ('nonesuch', 'unknown')), \
-    (('resnet18', 3, 'packaged'), ('packaged weights',))
+    (('resnet18', 3, 'packaged'), ('packaged weights',)), (('test_vit', 3, False), ('test_vit', 'convolutional')), \
+    (('test_vit', 3, False, 32), ('test_vit', 'another backbone'))
 
 @pytest.mark.parametrize('args,words', WRONG)
 def test_errors_of_networks(args, words):

@@ -13,7 +13,7 @@ def test_recipes():
     assert read_seg_recipe()==read_seg_recipe('photos')
 
 WRONG = (dict(round=2), dict(v='confidence'), dict(psl_refine_iters=-1), dict(w_bg=-1), dict(rounds=0), dict(min_prob=2), dict(scales=''),
-    dict(output_stride=4), dict(refiner='gauss'), dict(min_confidence=-1), dict(w_psl='much'))
+    dict(output_stride=4), dict(class_weights='yes'), dict(refiner='gauss'), dict(min_confidence=-1), dict(w_psl='much'))
 
 @pytest.mark.parametrize('bad', WRONG, ids=lambda d: next(iter(d)))
 def test_wrong_hyperparameters(bad):
@@ -55,6 +55,7 @@ def test_older_names_and_what_was_missing():
     back = {new:old for old,new in OLD_SEG_NAMES.items()}
     old = {back.get(k, k):v for k,v in now.items()}
     assert set(OLD_SEG_NAMES)<=old.keys() and with_older_seg(old)==now==with_older_seg(now)
-    for k in ('among','norm','crf','crop','mom','lr_drops'): old.pop(k)
+    for k in ('among','norm','crf','crop','mom','lr_drops','class_weights'): old.pop(k)
     then = with_older_seg(old)
     assert then.keys()==now.keys() and (then['among'], then['norm'], then['crf'], then['crop'])==('labels','batch',[],'resize')
+    assert then['class_weights']=='no'

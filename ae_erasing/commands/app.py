@@ -74,6 +74,8 @@ Data = Annotated[Optional[Path], typer.Option(
     help='Where the images of the run are now, if they were moved.')]
 Truth = Annotated[Optional[Path], typer.Option(
     help='Folder of ground truth, PNGs named like the images; not needed for creatures and devkits.')]
+IgnoreValue = Annotated[int, typer.Option(
+    help='Value of pixels that are not judged, where it is not 255: 0 to 254, no class; -1 is 255.')]
 
 # %% ../../nbs/17_commands/00_app.ipynb #app-training
 Weights = Annotated[Optional[str], typer.Option(help='yes, no, packaged, hub, or a file of weights to start from.')]

@@ -101,6 +101,8 @@ def object_name(
     "What a note calls an object."
     return f'{entry["file_name"]} (object {a["id"]})' if 'id' in a else entry['file_name']
 
+_UNSURE = '_ignore_','__ignore__'
+
 def _objects_of(annotations, names, images, found):
     "{number of the image: its annotations}"
     anns = {}
@@ -113,6 +115,7 @@ def _objects_of(annotations, names, images, found):
             what = 'objects are of classes that are not named, and are unsure in ground truth'
             _note(found, what, f'class {c} in {object_name(images[k], a)}')
             a = {**a, 'category_id':None}
+        elif names[c] in _UNSURE: a = {**a, 'category_id':None}
         anns.setdefault(k, []).append(a)
     return anns
 
@@ -126,8 +129,9 @@ def read_coco(
     names = _without_twins(path, _category_names(path, categories), annotations, twins)
     entries = _image_entries(path, images, found)
     anns = _objects_of(annotations, names, entries, found)
+    names = {k:n for k,n in names.items() if n not in _UNSURE}
     said = twins+fault_notes(path, found)
-    if annotations and not any(a['category_id'] in names for each in anns.values() for a in each):
+    if said and annotations and not any(a['category_id'] in names for each in anns.values() for a in each):
         raise AEError(f'{path}: none of its {len(annotations)} objects can be used '
             f'({said[-1].partition(": ")[2]}); mend it, or unpack it again')
     if notes is not None: notes += said

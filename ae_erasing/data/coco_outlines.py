@@ -12,23 +12,30 @@ import numpy as np
 from ..basics import AEError
 
 # %% ../../nbs/01_data/17_coco_outlines.ipynb #coco-edge
-def _edge(a, b):
-    "Points from `a` to `b`, one for each step along the longer side"
-    d = abs(b-a)
-    long = int(d[0]<d[1])
-    lo,hi = (a,b) if a[long]<=b[long] else (b,a)
-    t = np.arange(d[long]+1)
-    slope = (hi-lo)[1-long]/max(d[long], 1)
-    both = {long:lo[long]+t, 1-long:(lo[1-long]+slope*t+.5).astype(int)}
-    step = 1 if lo is a else -1
-    return both[0][::step],both[1][::step]
+def _steps(lengths):
+    "Of runs one after the other: which one each step is in, and its number there"
+    which = np.repeat(np.arange(len(lengths)), lengths)
+    return which,np.arange(len(which))-(np.cumsum(lengths)-lengths)[which]
+
+def _edges(a, b):
+    "Points from each of `a` to its `b`, one for each step along the longer side"
+    k,d = np.arange(len(a)),abs(b-a)
+    long = (d[:,0]<d[:,1]).astype(int)
+    back = a[k,long]>b[k,long]
+    lo,hi = np.where(back[:,None], b, a),np.where(back[:,None], a, b)
+    n = d[k,long]
+    slope = (hi-lo)[k,1-long]/n.clip(1)
+    e,t = _steps(n+1)
+    t = np.where(back[e], n[e]-t, t)
+    along = lo[k,long][e]+t
+    across = (lo[k,1-long][e]+slope[e]*t+.5).astype(int)
+    return np.where(long[e], across, along),np.where(long[e], along, across)
 
 # %% ../../nbs/01_data/17_coco_outlines.ipynb #voc-036
 def _border(xy):
     "Points along a closed polygon, in fifths of pixels"
     p = (5*np.asarray(xy, dtype=float).reshape(-1, 2)+.5).astype(int)
-    us,vs = zip(*(_edge(a, b) for a,b in zip(p, np.roll(p, -1, 0))))
-    return np.concatenate(us),np.concatenate(vs)
+    return _edges(p, np.roll(p, -1, 0))
 
 # %% ../../nbs/01_data/17_coco_outlines.ipynb #coco-fill
 def polygon_mask(

@@ -92,6 +92,7 @@ def _no_folders(path):
 def from_folder(
     path:str|Path, # Folder with a sub-folder for each class, or with `train` and `valid` folders of such
     classes:list|str|Path|None=None, # Order: a list or a file; None is alphabetical, or `classes.txt` in `path`
+    bands:list|None=None, # Bands that become red, green and blue, or grey, of TIFFs and NumPy files
 )->ImageLabels: # All images below the class folders
     "Images sorted into folders by class."
     path = check_folder(path)
@@ -100,8 +101,8 @@ def from_folder(
     for s in split: _check_classes(s)
     folders = [(d,t) for s,t in split.items() for d in _subfolders(s)]
     if not folders: raise _no_folders(path)
-    found = [(d, t, image_files(d)) for d,t in folders]
+    found = [(d, t, image_files(d, bands)) for d,t in folders]
     rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t,fs in found for p in fs]
     notes = _inner_note(path, inner)+_folder_notes(inner, split, odd, found)+unread_note(inner)
     name,rows,classes = path.resolve().name,merge_same(rows),class_list(inner, classes)
-    return from_rows(name, rows, inner, classes, notes=notes, memory=inner/'.looked.json')
+    return from_rows(name, rows, inner, classes, notes=notes, memory=inner/'.looked.json', bands=bands)

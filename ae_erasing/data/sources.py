@@ -10,16 +10,18 @@ __all__ = ['get_data']
 # %% ../../nbs/01_data/21_sources.ipynb #sources-002
 from dataclasses import replace
 from pathlib import Path
-from ..basics import AEError
+from ..basics import AEError, listed
+from .depth import band_numbers
 from .labels import ImageLabels
-from .rows import check_folder
-from .class_names import class_lines
+from .rows import check_folder, class_notes
+from .class_names import class_error, class_lines, nfc
 from .folders import from_folder, inner_folder
 from .tables import from_csv
 from .creatures import creatures
 from .voc import voc2012
 from .voc_fetch import fetch_voc2012, find_devkit
 from .coco import coco, coco_splits
+from fastcore.basics import patch
 
 # %% ../../nbs/01_data/21_sources.ipynb #sources-choice
 def _constructor(path):
@@ -42,7 +44,9 @@ def _found(path):
 
 # %% ../../nbs/01_data/21_sources.ipynb #sources-splits
 def _check_splits(source, make, kwargs):
-    "Refuse to choose a split where there is no choice"
+    "Refuse to choose a split or bands where there is no choice"
+    if kwargs.get('bands') and make not in (from_folder, from_csv):
+        raise AEError(f'--bands: is for class folders and CSV tables, and {source} is none')
     for k in ('train','valid'):
         if k not in kwargs or make in (coco, voc2012): continue
         raise AEError(f"--{k}: is for folders in COCO's or VOC's layout, and {source} is none")
@@ -58,21 +62,72 @@ def _fetched(path, download):
     if download: fetch_voc2012(path)
     return check_folder(path)
 
+# %% ../../nbs/01_data/21_sources.ipynb #only-names
+_OTHERS = dict(background=0, ignore=255)
+
+def _numbers(data, classes):
+    "Numbers of the classes that are named"
+    if isinstance(classes, str): classes = classes.split(',')
+    names = [*dict.fromkeys(nfc(c.strip()) for c in classes if c.strip())]
+    if not names: raise AEError(f'{data.name}: --only names no class; give some of {listed(data.vocab, 8)}')
+    known = {nfc(c):k for k,c in enumerate(data.vocab)}
+    for n in names:
+        if n not in known: raise class_error(data.name, n, 'is not in the data', set(known))
+    return [known[n] for n in names]
+
+# %% ../../nbs/01_data/21_sources.ipynb #only-values
+def _values(data, numbers, other):
+    "For each value in a mask of the source, its value with the classes `numbers` alone"
+    new = {k+1:other for k in range(len(data.vocab))} | {k+1:j for j,k in enumerate(numbers, 1)}
+    return tuple(new.get(v, v) for v in data.values or range(256))
+
+def _source_only(data, names, **how):
+    "Arguments of `get_data`; None where a second choice of classes is made in another way than the first"
+    was = data.source
+    if was is None or 'only' in was and any(was[k]!=v for k,v in how.items()): return None
+    return dict(was, only=names, **how)
+
+# %% ../../nbs/01_data/21_sources.ipynb #only-notes
+def _only_notes(whole, data, alone, others, drop):
+    "Notes of the whole dataset, less those on its classes, and on what was left out"
+    of_classes = class_notes(whole)
+    did = 'are ignored' if others=='ignore' else 'count as background'
+    notes = [n for n in whole.notes if n not in of_classes]
+    notes.append(f'{len(data.vocab)} of {len(whole.vocab)} classes: {listed(data.vocab, 8)}; '
+        f'pixels of others {did} in the ground truth')
+    kept = 'are left out' if drop else 'are kept as background'
+    if alone: notes.append(f'{len(alone)} images show only other classes, and {kept}')
+    return (*notes, *class_notes(data))
+
+# %% ../../nbs/01_data/21_sources.ipynb #only-def
+@patch
+def only(self:ImageLabels,
+    classes:list|str, # Names, in the order of their values in masks; in a text with commas between them
+    others:str='background', # What pixels of other classes are in the ground truth: 'background', or 'ignore'
+    drop:bool=False, # Leave out images that show other classes alone
+)->ImageLabels: # Classes are numbered anew
+    "The dataset with some of its classes."
+    if others not in _OTHERS: raise AEError(f'--others {others}: is unknown; give background or ignore')
+    numbers = _numbers(self, classes)
+    vocab,new = tuple(self.vocab[k] for k in numbers),{k:j for j,k in enumerate(numbers)}
+    kinds = {ls:tuple(sorted(new[k] for k in ls if k in new)) for ls in set(self.labels)}
+    alone = [i for i,ls in enumerate(self.labels) if ls and not kinds[ls]]
+    data = replace(self, labels=tuple(kinds[ls] for ls in self.labels), vocab=vocab,
+        values=_values(self, numbers, _OTHERS[others]),
+        source=_source_only(self, list(vocab), others=others, drop=drop))
+    if drop: data = data.subset(sorted({*range(len(self))}-{*alone}))
+    return replace(data, notes=_only_notes(self, data, alone, others, drop))
+
 # %% ../../nbs/01_data/21_sources.ipynb #data-043
 def _source(path, data, kwargs):
     used = {k for ls in data.labels for k in ls}
     if kwargs.get('root'): kwargs = dict(kwargs, root=str(Path(kwargs['root']).expanduser().resolve()))
     return dict(source=str(path.resolve()), classes=class_lines(data.vocab, used), **kwargs)
 
-def get_data(
-    source:str|Path|ImageLabels, # "creatures", class folders, a CSV table, a VOC devkit, a COCO folder, or a dataset
-    classes:list|str|Path|None=None, # Order of the classes
-    download:bool=False, # `source` is a folder for VOC 2012: fetch it, as far as it isn't there
-    **kwargs, # Passed to the constructor that fits, such as a table's `root` and `label_delim`
-)->ImageLabels: # The dataset, which knows how to be made again
-    "Make a dataset of whatever `source` is."
-    if isinstance(source, ImageLabels): return source
+def _whole(source, classes, download, **kwargs):
+    "The dataset with all its classes"
     path = Path(source)
+    if kwargs.get('bands'): kwargs = dict(kwargs, bands=band_numbers(kwargs['bands']))
     if str(source)=='creatures' and not path.exists():
         _check_splits(source, creatures, kwargs)
         return _drawn(classes, **kwargs)
@@ -80,3 +135,16 @@ def get_data(
     _check_splits(path, make, kwargs)
     data = make(path, classes, **kwargs)
     return replace(data, source=_source(path, data, kwargs))
+
+def get_data(
+    source:str|Path|ImageLabels, # "creatures", class folders, a CSV table, a VOC devkit, a COCO folder, or a dataset
+    classes:list|str|Path|None=None, # Order of the classes
+    download:bool=False, # `source` is a folder for VOC 2012: fetch it, as far as it isn't there
+    only:list|str|None=None, # Keep these classes alone, as `ImageLabels.only` does
+    others:str='background', # What other classes are in the ground truth then: 'background', or 'ignore'
+    drop:bool=False, # Leave out images that show other classes alone then
+    **kwargs, # Passed to the constructor that fits, such as a table's `root` and `label_delim`
+)->ImageLabels: # The dataset, which knows how to be made again
+    "Make a dataset of whatever `source` is."
+    data = source if isinstance(source, ImageLabels) else _whole(source, classes, download, **kwargs)
+    return data if only is None else data.only(only, others, drop)

@@ -12,10 +12,9 @@ import csv, re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from unicodedata import normalize
 from ..basics import AEError, check_there, listed
 from .labels import ImageLabels
-from .class_names import class_list, nfc, read_classes
+from .class_names import class_list, name_forms, nfc, read_classes
 from .rows import check_folder, from_rows
 from .label_cells import label_words
 
@@ -149,7 +148,7 @@ def _row_notes(table):
 # %% ../../nbs/01_data/09_tables.ipynb #tables-root
 def _path_of(root, name):
     if name.isascii() and '\\' not in name: return root/name
-    forms = name, normalize('NFC', name), normalize('NFD', name), name.replace('\\', '/')
+    forms = *name_forms(name), name.replace('\\', '/')
     return next((root/f for f in forms if (root/f).exists()), root/name)
 
 # %% ../../nbs/01_data/09_tables.ipynb #data-035
@@ -168,6 +167,7 @@ def from_csv(
     label_delim:str|None=None, # Between the labels of an image; None finds it out: a space, or another sign
     sep:str|None=None, # Between columns; None finds it out
     root:str|Path|None=None, # Image paths are relative to this; None is the table's folder
+    bands:list|None=None, # Bands that become red, green and blue, or grey, of TIFFs and NumPy files
 )->ImageLabels: # One image a row, less what can't be read
     "Images and labels listed in a CSV table."
     path = check_folder(path)
@@ -177,4 +177,4 @@ def from_csv(
     words,said = label_words(table.cells, label_delim, _known(classes))
     rows = ((_path_of(root, v[table.image]), _names(table, words, v), _is_train(table, n, v)) for n,v in _rows(table))
     notes = (*_column_notes(table), *_row_notes(table), *said)
-    return from_rows(name, rows, root, classes, notes=notes, memory=root/'.looked.json')
+    return from_rows(name, rows, root, classes, notes=notes, memory=root/'.looked.json', bands=bands)

@@ -72,6 +72,8 @@ def _xml_labels(path, difficult):
 def _voc_labels(root, images, names, difficult):
     "Labels by image name from Main, or else from the XML, and notes"
     labels,classes,notes = _main_labels(root, images, difficult)
+    if unknown := sorted(labels.keys()-images.keys()-{*names}):
+        notes.append(f'ImageSets/Main has labels of {len(unknown)} images that are not in JPEGImages: {listed(unknown)}')
     files = {n:root/'Annotations'/f'{n}.xml' for n in sorted({*names}-labels.keys())}
     found = {n:_xml_labels(f, difficult) for n,f in files.items() if f.is_file()}
     bad,nameless = [n for n,ls in found.items() if ls is None],[n for n,ls in found.items() if ls and '' in ls]
@@ -91,9 +93,10 @@ def _find_list(root, split):
     return next((f for f in files if f.is_file()), None)
 
 def _all_lists(root):
-    "Names of the lists of images"
-    files = [f for d in ('Segmentation','Main','.') for f in (root/'ImageSets'/d).glob('*.txt')]
-    return sorted({f.stem for f in files if _class_lines(f) is None})
+    "Names of the lists of images; a damaged list of a class has the split of others in its name, and is none"
+    files = {f:_class_lines(f) for d in ('Segmentation','Main','.') for f in (root/'ImageSets'/d).glob('*.txt')}
+    ends = tuple(f'_{f.stem.rpartition("_")[2]}' for f,lines in files.items() if lines and '_' in f.stem)
+    return sorted({f.stem for f,lines in files.items() if lines is None and not (ends and f.stem.endswith(ends))})
 
 # %% ../../nbs/01_data/16_voc.ipynb #voc-choice-code
 def _train_split(root):

@@ -146,4 +146,5 @@ def truth_to_show(
     if data.open_truth is None: return None
     try: mask = sound_truth(data, idxs=[i], force=True)(i)
     except AEError: return None
-    return mask if mask is None or same_proportions(mask.shape[::-1], data.image(i).size) else None
+    if mask is None or isinstance(data.items[i], Path): return mask
+    return mask if same_proportions(mask.shape[::-1], data.image(i, 256).size) else None # A drawing has no file to compare with

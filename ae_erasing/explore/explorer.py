@@ -20,12 +20,14 @@ from PIL import Image
 from ..basics import AEError
 from ..data.images import resize_mask
 from ..data.plain_text import plain_text
-from ..pictures import class_colour
+from ..pictures import overlay_mask
 from ..mining.run import MiningRun, open_mining
 from .look import HIT, MISS, VIEWS, WRONG, Look, overlap, view
 from .flipbook import as_jpeg
 from .classifiers import BEFORE, Classifiers, answer_bars, html_line, html_tag, plot_bars
-from .brush import Brush, stroke_mask
+from .classifiers import class_key, colour_key, css_colour # chkstyle: ignore
+from .brush import Brush, CorrectionRow, correct, mask_to_correct, stroke_mask
+from .brush import button, card, control, row
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-028
 class Explorer(widgets.VBox):
@@ -43,6 +45,7 @@ class Explorer(widgets.VBox):
         self.idxs = list(self.mining.data.train_idxs if idxs is None else idxs)
         if not self.idxs: raise AEError('there are no images to look at: idxs is empty')
         self.side,self.canvas,self.strokes = side,canvas,[]
+        self.all_idxs = self.idxs
         self.ask = Classifiers(self.mining, device)
         self._choices()
         self._painting()
@@ -55,29 +58,23 @@ class Explorer(widgets.VBox):
 _ALL = 'all labels',-1
 _ERASE = [('nothing','nothing'), ('what earlier steps mined','before'), ('that, and what this step mined','with')]
 
-def _control(kind, name, *args, **kwargs):
-    "A widget with its name beside it"
-    layout = widgets.Layout(width='300px', max_width='100%')
-    return kind(*args, description=name, layout=layout, style=dict(description_width='76px'), **kwargs)
-
 @patch
 def _choices(self:Explorer):
     data,T = self.mining.data,len(self.mining.steps)
     start = next((n for n,i in enumerate(self.idxs) if data.labels[i]), 0)
     views = [v for v in VIEWS if data.open_truth or v not in ('ground truth','difference')]
     share = dict(min=0, max=1, step=.01, readout_format='.2f')
-    self.image = _control(widgets.IntSlider, 'image', start, 0, len(self.idxs)-1, readout=False)
-    self.find = _control(widgets.Text, 'find', placeholder='name or part of it', continuous_update=False)
-    self.label = _control(widgets.Dropdown, 'class', options=[_ALL])
-    self.step = _control(widgets.IntSlider, 'step', 1, 1, T)
+    self.image = control(widgets.IntSlider, 'image', start, 0, len(self.idxs)-1, readout=False)
+    self.find = control(widgets.Text, 'find', placeholder='name or part of it', continuous_update=False)
+    self.label = control(widgets.Dropdown, 'class', options=[_ALL])
+    self.step = control(widgets.IntSlider, 'step', 1, 1, T)
     self.play = widgets.Play(value=1, min=1, max=T, interval=1500, layout=widgets.Layout(width='auto'))
-    self.threshold = _control(widgets.FloatSlider, 'threshold', self.mining.recipe.threshold, **share)
-    self.show = _control(widgets.Dropdown, 'show', options=views)
-    self.erase = _control(widgets.Dropdown, 'erase', options=_ERASE, value='before')
+    self.threshold = control(widgets.FloatSlider, 'threshold', self.mining.recipe.threshold, **share)
+    self.show = control(widgets.Dropdown, 'show', options=[*views, 'correction'])
+    self.erase = control(widgets.Dropdown, 'erase', options=_ERASE, value='before')
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-painting-c
 def _picture(): return widgets.Image(format='jpeg', layout=widgets.Layout(width='100%'))
-def _button(name, icon): return widgets.Button(description=name, icon=icon, layout=widgets.Layout(width='auto'))
 
 @patch
 def _painting(self:Explorer):
@@ -85,11 +82,12 @@ def _painting(self:Explorer):
     self.picture,self.caption = _picture(),widgets.HTML()
     self.brush = Brush() if self.canvas else _picture()
     self.given,self.bars = widgets.HTML(),widgets.HTML()
-    self.size = _control(widgets.FloatSlider, 'brush size', .06, min=.01, max=.25, continuous_update=False, **share)
-    self.across = _control(widgets.FloatRangeSlider, 'box across', value=(.35,.65), min=0, max=1, **share)
-    self.down = _control(widgets.FloatRangeSlider, 'box down', value=(.35,.65), min=0, max=1, **share)
-    buttons = _button('erase box', 'eraser'),_button('undo', 'undo'),_button('clear', 'times')
+    self.size = control(widgets.FloatSlider, 'brush size', .06, min=.01, max=.25, continuous_update=False, **share)
+    self.across = control(widgets.FloatRangeSlider, 'box across', value=(.35,.65), min=0, max=1, **share)
+    self.down = control(widgets.FloatRangeSlider, 'box down', value=(.35,.65), min=0, max=1, **share)
+    buttons = button('erase box', 'eraser'),button('undo', 'undo'),button('clear', 'times')
     self.box,self.undo,self.clear = buttons
+    self.correction = CorrectionRow(self.mining)
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-connect-c
 @patch
@@ -101,27 +99,21 @@ def _connect(self:Explorer):
     self.box.on_click(self._erase_box)
     self.undo.on_click(self._undo)
     self.clear.on_click(self._clear)
+    self.correction.keep.on_click(self._keep)
+    self.correction.suggested.observe(self._choose, 'value')
     if self.canvas:
         traitlets.link((self.size, 'value'), (self.brush, 'size'))
         self.brush.observe(self._painted, 'strokes')
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-rows-c
-def _row(*ws):
-    layout = widgets.Layout(flex_flow='row wrap', align_items='flex-start', width='100%')
-    return widgets.HBox(ws, layout=layout)
-
-def _card(width, *ws):
-    layout = widgets.Layout(width=f'{width}px', max_width='100%', margin='0 12px 8px 0')
-    return widgets.VBox(ws, layout=layout)
-
 @patch
 def _rows(self:Explorer):
     size = [self.size] if self.canvas else []
-    buttons = _row(self.box, self.undo, self.clear)
-    left = _card(self.side, self.picture, self.caption)
-    middle = _card(self.side, self.brush, self.given, *size, self.across, self.down, buttons)
-    return [_row(self.image, self.find, self.label), _row(self.step, self.play, self.threshold),
-        _row(self.show, self.erase), _row(left, middle, _card(240, self.bars))]
+    buttons = row(self.box, self.undo, self.clear)
+    left = card(self.side, self.picture, self.caption)
+    middle = card(self.side, self.brush, self.given, *size, self.across, self.down, buttons)
+    return [row(self.image, self.find, self.label), row(self.step, self.play, self.threshold),
+        row(self.show, self.erase), self.correction, row(left, middle, card(240, self.bars))]
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-029
 @patch
@@ -167,6 +159,7 @@ def _turn_to(self:Explorer, change=None):
     except (AEError, OSError) as e: return self._complain(e)
     self.before,vocab = {},self.mining.data.vocab
     self._set_strokes([])
+    self.correction.turn_to(self.look.i)
     with self._hold(): self.label.options = [_ALL, *((vocab[k], k) for k in self.look.labels)]
     self.update()
 
@@ -204,6 +197,24 @@ def _erase_box(self:Explorer, button):
     (x0,x1),(y0,y1) = self.across.value,self.down.value
     self.paint([0, x0, y0, x1, y1])
 
+# %% ../../nbs/12_explore/04_explorer.ipynb #explorer-keep
+@patch
+def _keep(self:Explorer, button=None):
+    "Keep what is painted as a correction, and show it"
+    try: correct(self.mining, self.look.i, self.strokes, self.correction.paint.value)
+    except (AEError, OSError) as e: return self._complain(e)
+    with self._hold(): self.show.value = 'correction'
+    self.paint(strokes=[])
+    self.update()
+
+@patch
+def _choose(self:Explorer, change):
+    "Look at suggested images alone, or at all"
+    try: self.idxs = self.correction.choose(self.all_idxs)
+    except AEError as e: return self._complain(e)
+    with self._hold(): self.image.value,self.image.max = 0,len(self.idxs)-1
+    self._turn_to()
+
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-gone-c
 @patch
 def gone(self:Explorer):
@@ -214,22 +225,14 @@ def gone(self:Explorer):
 @patch
 def _all_gone(self:Explorer): return self.gone()|stroke_mask(self.strokes, self.look.size)
 
-# %% ../../nbs/12_explore/04_explorer.ipynb #explorer-key-c
-def _css(c): return f'rgb({",".join(str(round(v*255)) for v in c)})'
-
-def _key(c, name):
-    box = dict(display='inline-block', width='1.1em', height='.8em', margin_right='.3em', border='1px solid #888')
-    swatch = html_tag('span', **box, background=_css(c))
-    return html_tag('span', swatch, escape(name), display='inline-block', margin_right='.4em')
-
-def _class_key(vocab, k): return _key(class_colour(k), vocab[k])
-
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-030
 @patch(as_prop=True)
 def _class(self:Explorer): return None if self.label.value==-1 else self.label.value
 
 @patch
-def _view(self:Explorer): return view(self.look, self.show.value, self.step.value, self.threshold.value, self._class)
+def _view(self:Explorer):
+    if self.show.value=='correction': return overlay_mask(self.look.im, mask_to_correct(self.mining, self.look.i))
+    return view(self.look, self.show.value, self.step.value, self.threshold.value, self._class)
 
 @patch
 def _show_left(self:Explorer):
@@ -240,14 +243,15 @@ def _show_left(self:Explorer):
 @patch
 def _name_line(self:Explorer):
     name = f'<b>{escape(self.look.key)}</b> ({self.image.value+1} of {len(self.idxs)}):'
-    keys = [_class_key(self.mining.data.vocab, k) for k in self.look.labels]
+    keys = [class_key(self.mining.data.vocab, k) for k in self.look.labels]
     return html_line(name, ' '.join(keys) or 'no label')
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-what-c
-_PARTS = ' '.join(_key(c, n) for c,n in ((HIT,'right'), (MISS,'missed'), (WRONG,'too much')))
+_PARTS = ' '.join(colour_key(c, n) for c,n in ((HIT,'right'), (MISS,'missed'), (WRONG,'too much')))
 _WHAT = {'class activation map':'Class activation map of step {t}; what earlier steps mined is grey.',
     'regions':'Regions of steps 1 to {t}.', 'erased image':'What is left after steps 1 to {t}.',
     'pseudo mask':'Pseudo mask after step {t}; unsure pixels are hatched.', 'ground truth':'Ground truth.',
+    'correction':'The mask, as far as it is corrected.',
     'difference':'Regions against the ground truth: '+_PARTS}
 
 @patch
@@ -255,9 +259,10 @@ def _what(self:Explorer):
     "What is shown, in words"
     what,look = self.show.value,self.look
     if what in ('ground truth','difference') and look.truth is None: return 'This image has no ground truth.'
-    if look.mined or what=='ground truth': return _WHAT[what].format(t=self.step.value)
+    said = _WHAT[what].format(t=self.step.value)
+    if look.mined or what=='ground truth': return said
     why = 'it has no label.' if not look.labels else 'it was kept for validation.'
-    return 'This image was not mined: '+why
+    return (said+' ' if what=='correction' else '')+'This image was not mined: '+why
 
 # %% ../../nbs/12_explore/04_explorer.ipynb #explorer-figures-c
 @patch
@@ -283,7 +288,7 @@ def _show_given(self:Explorer):
     if self.canvas:
         how = 'Drag to erase, or move with the arrow keys and erase with space.'
         self.brush.alt = f'{self.look.key} as the classifier is given it. {how}'
-        self.brush.colour = _css(self.ask.fill)
+        self.brush.colour = css_colour(self.ask.fill)
     if self.brush.value!=value: self.brush.value = value
     how = 'Drag over it to erase more.' if self.canvas else 'Mark a box to erase more.'
     self.given.value = html_line('What the classifier is given.', how)

@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 from ..basics import AEError
 from ..data.images import resize_mask
+from ..evaluation.sound_truth import truth_to_show
 from ..pictures import overlay_heatmap, overlay_mask
 from ..cam.maps import enlarge
 from ..mining.steps import region_mask
@@ -64,7 +65,7 @@ class Look:
         data = mining.data
         if not 0<=i<len(data): raise AEError(f'image {i}: there are images 0 to {len(data)-1}')
         self.mining,self.i,self.key = mining,i,data.keys[i]
-        self.labels,self.truth = data.labels[i],data.truth(i)
+        self.labels,self.truth = data.labels[i],truth_to_show(data, i)
         self.photo = data.image(i, mining.recipe.max_side)
         self.size,k = self.photo.size,side/max(self.photo.size)
         self.im = self.photo.resize([max(1, round(s*k)) for s in self.size], Image.Resampling.BILINEAR)

@@ -21,9 +21,9 @@ from ..evaluation.score_card import ScoreCard
 from ..pictures import class_colour, overlay_mask
 from ..mining.run import MiningRun
 from .html import picture, report_css
-from .rating import Rating, mean_order
+from .rating import Rating, mean_order, suggested_section
 from .summary import facts, file_notes, find_predictions, find_segmenters, made_with, pixel_shares
-from .summary import score_tables, segmenter_table, step_table
+from .summary import metric_parts, score_tables, segmenter_table, step_table
 
 # %% ../../nbs/12_explore/09_report.ipynb #explore-028
 class Report:
@@ -141,7 +141,7 @@ def scored(self:Report):
     if self.card is None:
         nothing = _not_scored(self.mining.out, self.rating and self.rating.known)
         return Section(H2('Scores'), nothing, id='scores')
-    return Section(H2('Scores'), *score_tables(self.card), id='scores')
+    return Section(H2('Scores'), *score_tables(self.card), *metric_parts(self.card), id='scores')
 
 @patch
 def steps(self:Report):
@@ -316,7 +316,8 @@ def html(self:Report,
     "The page."
     self.side = side
     parts = [self.scored(), self.steps(), self.legend(), self.classes(), self.images(), self.segmented()]
-    sections = [o for o in (*parts, self.gallery(), self.making()) if o is not None]
+    asked = suggested_section(self.mining, self.row, self.n)
+    sections = [o for o in (*parts, asked, self.gallery(), self.making()) if o is not None]
     links = Nav(Ul(*(Li(A(s.children[0].children[0], href=f'#{s.id}')) for s in sections)), aria_label='Sections')
     meta = Meta(charset='utf-8'),Meta(name='viewport', content='width=device-width, initial-scale=1')
     title = Title(f'{self.mining.run["data"]["name"]}: report of a run')

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ..basics import NOT_THERE, AEError, atomic_write, check_there, progress_function
-from ..data.images import IMAGE_SUFFIXES, image_files, open_image, unread_note, work_size
+from ..data.images import image_files, open_image, picture_suffixes, unread_note, work_size
+from ..data.depth import band_numbers
 from ..data.rows import run_keys
 from ..pictures import overlay_mask
 from ..masks.pseudo import save_mask
@@ -22,17 +23,17 @@ from .predict import find_refiner, predict_image
 from fastai.vision.all import default_device
 
 # %% ../../nbs/11_segmentation/05_files.ipynb #files-of
-def _matches(pattern):
+def _matches(pattern, bands):
     "Pictures that fit a pattern; a folder that is there is taken by its name, even if it is called [2024]"
     above = next(d for d in (pattern, *pattern.parents) if d.is_dir())
     rest = pattern.relative_to(above)
     found = map(Path, glob.glob(os.path.join(glob.escape(str(above)), str(rest)), recursive=True))
-    return [q for q in found if q.is_file() and q.suffix.lower() in IMAGE_SUFFIXES]
+    return [q for q in found if q.is_file() and q.suffix.lower() in picture_suffixes(bands)]
 
-def _files_of(source):
+def _files_of(source, bands):
     "The pictures that one `source` stands for, and the folders that their names are relative to"
     p = Path(os.path.abspath(Path(source).expanduser()))
-    files = image_files(p) if p.is_dir() else [p] if p.is_file() else _matches(p)
+    files = image_files(p, bands) if p.is_dir() else [p] if p.is_file() else _matches(p, bands)
     if not files and p.is_dir():
         why = unread_note(p) or ['they would be jpg, png, webp, bmp, tif, gif and the like']
         raise AEError(f'{source}: holds no images; {why[0]}')
@@ -44,11 +45,12 @@ def _listed(source): return [source] if isinstance(source, (str,Path)) else sour
 
 def find_images(
     source:str|Path|list, # A file, a folder (with all below it), a pattern, or a list of these
+    bands:list|None=None, # Bands that were chosen, if any: NumPy files are pictures, too
 )->dict: # Path by key
     "The pictures that `source` stands for, and a unique name for the results of each."
     found,tops = [],[]
     for s in _listed(source):
-        files,folders = _files_of(s)
+        files,folders = _files_of(s, bands)
         found += files
         tops += folders
     if not found: raise AEError('no pictures given; '+NOT_THERE['pictures'].partition('; ')[2])
@@ -101,18 +103,34 @@ def _save_overlay(im, mask, path):
     a = Image.fromarray((overlay_mask(small, mask)*255).round().astype(np.uint8))
     atomic_write(path, lambda f: a.save(f, 'JPEG', quality=90))
 
-def _predict_file(model, meta, path, out, key, overlay, **kwargs):
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-ranges
+def _ranges(meta, bands):
+    "How pictures are opened: as those that a segmenter was trained on, or by other bands"
+    ranges = meta.get('ranges')
+    if bands is None: return ranges
+    bands,known = band_numbers(bands),(ranges or {}).get('extents')
+    if known and len(known)!=len(bands):
+        raise AEError(f'--bands {",".join(map(str, bands))}: the segmenter was trained with {len(known)}; give as many')
+    return dict(bands=bands, **(dict(extents=known) if known else {}))
+
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-predict
+def _predict_file(model, meta, path, out, key, overlay, ranges, **kwargs):
     "Write the mask of a picture; how many pixels have each value"
-    im = open_image(path, ranges=meta.get('ranges'))
+    im = open_image(path, ranges=ranges)
     mask = predict_image(model, meta, im, **kwargs)
     save_mask(mask, out/f'{key}.png')
     if overlay: _save_overlay(im, mask, out/'overlays'/f'{key}.jpg')
     return Image.fromarray(mask).histogram()
 
-# %% ../../nbs/11_segmentation/05_files.ipynb #predict-037
+# %% ../../nbs/11_segmentation/05_files.ipynb #files-report
 def _shares(counts, vocab):
     return {c:round(float(counts[k]/counts.sum()), 4) for k,c in enumerate(['background', *vocab])}
 
+def _unread(source):
+    "Notes on files in folders that look like pictures and are not read"
+    return [f'{s}: {n}' for s in _listed(source) if Path(s).is_dir() for n in unread_note(Path(s))]
+
+# %% ../../nbs/11_segmentation/05_files.ipynb #predict-037
 def predict_files(
     segmenter, # What `find_segmenter` takes, or a model and its meta as `load_seg_model` gives them
     source:str|Path|list, # What `find_images` takes
@@ -121,23 +139,24 @@ def predict_files(
     overlay:bool=True, # Also write pictures with their masks laid over them
     device=None, # Where to compute; None is fastai's default
     progress:bool=True, # Show a bar, or lines in a log
+    bands:list|str|None=None, # Bands that become red, green and blue, or grey; None takes those of the segmenter
     **kwargs, # Passed to `predict_image`
 )->dict: # folder, written (keys), skipped (a line each), seconds, and the share of pixels by class
     "Write the masks of pictures, indexed PNGs of exactly their size."
     model,meta = segmenter if isinstance(segmenter, tuple) else load_seg_model(find_segmenter(segmenter, name))
-    model,images,start = model.eval().to(device or default_device()),find_images(source),time.time()
+    ranges,start = _ranges(meta, bands),time.time()
+    model,images = model.eval().to(device or default_device()),find_images(source, (ranges or {}).get('bands'))
     find_refiner(kwargs.get('refiner'))
     _refuse_mixing(out, source, images.values())
     written,skipped,show = [],[],progress_function(progress)
     counts = np.zeros(256, np.int64)
     for n,(key,path) in enumerate(images.items(), 1):
         try:
-            counts += _predict_file(model, meta, path, Path(out), key, overlay, **kwargs)
+            counts += _predict_file(model, meta, path, Path(out), key, overlay, ranges, **kwargs)
             written.append(key)
         except AEError as e: skipped.append(str(e))
         except OSError as e: skipped.append(f'{path}: its mask cannot be written ({e.strerror or e})')
         show('masks', n, len(images))
-    unread = [f'{s}: {n}' for s in _listed(source) if Path(s).is_dir() for n in unread_note(Path(s))]
     if not written: raise AEError(f'no mask for any of {len(images)} pictures, e.g. {skipped[0]}')
-    return dict(folder=str(Path(out)), written=written, skipped=skipped+unread, seconds=round(time.time()-start, 1),
-        share=_shares(counts, meta['vocab']))
+    return dict(folder=str(Path(out)), written=written, skipped=skipped+_unread(source),
+        seconds=round(time.time()-start, 1), share=_shares(counts, meta['vocab']))

@@ -109,7 +109,7 @@ def _stage_body(arch, output_stride):
     "A backbone without weights that gives its features by stage"
     kw = {} if output_stride==32 else dict(output_stride=output_stride)
     try: return timm.create_model(arch, features_only=True, pretrained=False, **kw)
-    except (RuntimeError, AttributeError, AssertionError):
+    except (RuntimeError, AttributeError, AssertionError, TypeError):
         raise AEError(f'arch {arch!r}: gives no features by stage; take a convolutional backbone') from None
 
 # %% ../../nbs/11_segmentation/00_networks.ipynb #networks-copy-weights

@@ -51,6 +51,7 @@ class SegLoss(SegTraining):
     w_bg:float # Weight of the background in that prediction; the paper's is 1
     psl_refine_iters:int # Iterations of refining that prediction along colours; 0 is the paper's
     warm_up:float # Share of the training in which that term comes to count, [0,1]
+    class_weights:str # "no", or "balanced": rare classes count more, as `balanced_weights` says
 
 # %% ../../nbs/11_segmentation/03_recipe.ipynb #segment-006
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ _LIMITS = dict(width=(8,4096), size=(32,4096), min_scale=(.01,1), bs=(1,4096), e
     psl_min_ignored=(0,1), psl_refine_iters=(0,1000), warm_up=(0,1), rounds=(1,9), min_prob=(0,1), min_confidence=(0,1),
     pred_size=(32,4096), max_side=(32,10**6), seed=(0,2**32-1))
 _CHOICES = dict(**TRAINING_CHOICES, output_stride=(8,16,32), v=('score','label','peak'), among=('labels','all'),
-    norm=('batch','image'), refine_masks=('no',*REFINERS), refiner=('no',*REFINERS))
+    norm=('batch','image'), class_weights=('no','balanced'),
+    refine_masks=('no',*REFINERS), refiner=('no',*REFINERS))
 
 # %% ../../nbs/11_segmentation/03_recipe.ipynb #recipe-crf-numbers
 CRF_NUMBERS = 'gaussian_compat','gaussian_sxy','bilateral_compat','bilateral_sxy','bilateral_srgb'
@@ -118,4 +120,5 @@ def with_older_seg(
     recipe:dict, # Recipe as a segmenter keeps it
 )->dict: # With everything that recipes have now
     "A recipe of an older segmenter: under today's names, and what was done before a hyperparameter existed."
-    return dict(among='labels', norm='batch', psl_min_ignored=0., crf=[]) | with_older(recipe, OLD_SEG_NAMES)
+    before = dict(among='labels', norm='batch', psl_min_ignored=0., class_weights='no', crf=[])
+    return before | with_older(recipe, OLD_SEG_NAMES)

@@ -8,15 +8,16 @@ Docs: https://ae-erasing.github.io/ae_erasing/11_segmentation/segment.html.md"""
 __all__ = ['loss_of', 'train_round', 'predict_masks', 'segment']
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-002
-import hashlib, json, shutil, time
-from dataclasses import asdict, replace
+import hashlib, json, time
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..basics import AEError, atomic_write, progress_function, write_json
 from ..data.images import resize_mask
-from ..data.labels import ImageLabels
+from ..data.labels import ImageLabels, check_ignore
 from ..distributed import rank0_first, init_distributed, rank_bs, rank_shard, barrier
 from ..recipe import takes_hyperparameters, vary
 from ..cam.maps import enlarge
@@ -29,21 +30,23 @@ from ..masks.affinity_stage import masks_to_train_on
 from ..masks.shares import expected_shares, ignored_share, mean_shares, shares_by_label
 from ..masks.shares import runaway_classes, runaway_text
 from .networks import load_seg_model, save_seg_model
-from .psl import PSLLoss
-from .learner import ClassShares, psl_learner
-from .recipe import SegRecipe, read_seg_recipe, refiner_of, with_older_seg
+from .psl import PSLLoss, balanced_weights
+from .learner import ClassShares, TakeCorrections, psl_learner
+from .recipe import SegRecipe, read_seg_recipe, refiner_of
 from .predict import predict_image
-from .loaders import MaskFolder, check_masks, mask_dls
-from .segmenter import Segmenter, round_line, round_summary
+from .loaders import Corrections, MaskFolder, check_masks, mask_dls, with_corrections
+from .segmenter import Segmenter, open_record, round_line, round_summary
 from fastai.vision.all import Learner, default_device, set_seed, store_attr
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-loss
 def loss_of(
     recipe:SegRecipe, # The hyperparameters
+    shares:np.ndarray=None, # Of background and each class in the masks, (C+1,); None weighs no class
 )->PSLLoss: # Its warm-up is a callback's matter
     "The loss that a recipe trains a segmenter by."
+    weights = None if shares is None else balanced_weights(shares)
     return PSLLoss(recipe.w_psl, recipe.w_cls, recipe.v, recipe.w_bg, recipe.psl_refine_iters, among=recipe.among,
-        norm=recipe.norm)
+        norm=recipe.norm, class_weights=weights)
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-017
 def train_round(
@@ -55,17 +58,21 @@ def train_round(
     device=None, # Where to train; None is fastai's default
     progress:bool=True, # Show a bar, or lines in a log
     cbs:list=(), # More fastai callbacks
+    corrected:dict=None, # Image with a corrected mask -> how often it counts
 )->Learner: # Trained
     "Train a segmenter on masks."
+    idxs = data.train_idxs if idxs is None else idxs
+    shares = mean_shares(find, idxs, len(data.vocab)) if recipe.class_weights=='balanced' else None
     set_seed(recipe.seed*1000+100+round)
     padding = dict(crop='pad', pad_fill=mean_colour(data)) if recipe.crop=='pad' else {}
     dls = mask_dls(data, find, idxs, recipe.size, rank_bs(recipe.bs), recipe.min_scale, recipe.max_side,
-        device=device or default_device(), **padding)
+        device=device or default_device(), corrected=corrected, **padding)
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
     shown = [LineBar(f'round {round}: training')] if progress else []
-    learn = psl_learner(dls, recipe.arch, pretrained=pretrained, loss_func=loss_of(recipe), warm_up=recipe.warm_up,
-        output_stride=recipe.output_stride, width=recipe.width, wd=recipe.wd, opt_func=optimizer(recipe),
-        cbs=[*shown, *cbs])
+    if corrected: shown.append(TakeCorrections())
+    learn = psl_learner(dls, recipe.arch, pretrained=pretrained, loss_func=loss_of(recipe, shares),
+        warm_up=recipe.warm_up, output_stride=recipe.output_stride, width=recipe.width, wd=recipe.wd,
+        opt_func=optimizer(recipe), cbs=[*shown, *cbs])
     return fit(learn, recipe, f'round {round}')
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-unsure
@@ -112,37 +119,6 @@ def predict_masks(
         save_mask(mask, Path(out)/f'{data.keys[i]}.png')
         show(Path(out).name, n, len(todo))
 
-# %% ../../nbs/11_segmentation/08_segment.ipynb #segment-record
-def _read_record(js):
-    "The record of a segmenter, its recipe under today's names"
-    try:
-        record = json.loads(js.read_text(encoding='utf-8'))
-        record['recipe'] = with_older_seg(record['recipe'])
-        record['supervised'],record['rounds'].items()
-    except (ValueError, KeyError, AttributeError, TypeError):
-        raise AEError(f'{js}: is damaged; train again with --fresh') from None
-    return record
-
-# %% ../../nbs/11_segmentation/08_segment.ipynb #segment-020
-def _refuse_changes(folder, record, recipe, supervised):
-    "`AEError` if a segmenter was begun with other hyperparameters"
-    was = {k:tuple(v) if isinstance(v, list) else v for k,v in record['recipe'].items()}
-    was['supervised'] = record['supervised']
-    for k,v in {**asdict(recipe), 'supervised':supervised}.items():
-        if k!='rounds' and was.get(k)!=v:
-            raise AEError(f'{folder}: was trained with {k} = {was.get(k)}, not {v}; keep to it, give another --name, '
-                          'or train again with --fresh')
-
-def _open_record(folder, recipe, supervised, fresh):
-    "The record of a segmenter, new or as it was left"
-    js = folder/'segment.json'
-    if fresh and folder.exists(): shutil.rmtree(folder)
-    if not js.exists(): return dict(recipe=asdict(recipe), supervised=supervised, rounds={})
-    record = _read_record(js)
-    _refuse_changes(folder, record, recipe, supervised)
-    record['recipe'].update(asdict(recipe))
-    return record
-
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-own-masks
 def _missing(data, idxs, folder): return [i for i in idxs if not (folder/f'{data.keys[i]}.png').exists()]
 
@@ -161,41 +137,45 @@ def _write_refined(data, find, idxs, how, folder):
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-digest-of
 def _digest(data, find, idxs):
-    "A fingerprint of the mask files of some images"
+    "A fingerprint of the mask files of some images, and of how they are read"
     digest = hashlib.sha256()
     for i in idxs: digest.update(data.keys[i].encode()+b'\0'+find.path(i).read_bytes())
+    if find.ignore!=255: digest.update(bytes([find.ignore]))
     return digest.hexdigest()[:16]
 
-def _training_masks(mining, folder, masks, recipe, supervised, say, force):
-    "The folder of masks to train on, the images, and for the record: notes in words, a digest of the masks as given"
+def _training_masks(mining, folder, masks, recipe, supervised, say, force, ignore=255):
+    "The masks to train on, the images, and for the record: notes in words, a digest of the masks as given"
     data,own = mining.data,folder/'masks'
     if supervised:
-        masks = own
+        masks,ignore = own,255
         _write_truth(mining, own)
-    idxs,notes = check_masks(mining, masks, supervised, force)
-    given = MaskFolder(masks, data)
+    idxs,notes = check_masks(mining, masks, supervised, force, ignore)
+    given = MaskFolder(masks, data, ignore)
     facts = dict(notes=notes, digest=_digest(data, given, idxs))
-    if supervised or recipe.refine_masks=='no': return masks,idxs,facts
+    if supervised or recipe.refine_masks=='no': return given,idxs,facts
     say(f'refining {len(idxs)} masks by {recipe.refine_masks}')
     _write_refined(data, given, idxs, recipe.refine_masks, own)
-    return own,idxs,facts
+    return MaskFolder(own, data),idxs,facts
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-begin-code
-def _begin(mining, folder, masks, recipe, supervised, fresh, say, force=False):
-    "The record of a segmenter, the folder of masks to train on, and the images"
-    record = _open_record(folder, recipe, supervised, fresh)
-    masks,idxs,facts = _training_masks(mining, folder, masks, recipe, supervised, say, force)
+def _begin(mining, folder, masks, recipe, supervised, fresh, say, force=False, corrections=None, ignore=255):
+    "The record of a segmenter, the masks to train on, and the images"
+    record = open_record(folder, recipe, supervised, fresh, corrections and corrections.record)
+    masks,idxs,facts = _training_masks(mining, folder, masks, recipe, supervised, say, force, ignore)
     if record.get('digest', facts['digest'])!=facts['digest']:
         raise AEError(f'{folder}: was trained on other masks than there are now; give another --name, '
                       'or train again with --fresh')
+    if corrections:
+        idxs = sorted({*idxs, *corrections.keys})
+        facts['notes'] = [*corrections.notes, *facts['notes']]
     for n in facts['notes'][:20]: say(f'  {n}')
-    record.update(masks=str(masks), images=len(idxs), **facts)
+    record.update(masks=str(masks.folder), images=len(idxs), **facts)
     return record,masks,idxs
 
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-rounds-class
 class _Rounds:
     "Trains the rounds of a segmenter in `folder` on the images `idxs`"
-    def __init__(self, folder, data, recipe, idxs, device, progress, compile, first): store_attr()
+    def __init__(self, folder, data, recipe, idxs, device, progress, compile, first, corrections=None): store_attr()
     def folder_of(self, r): return self.folder/f'round_{r}'
     def weights(self, r): return self.folder_of(r)/'model.safetensors'
     def all_trained(self): return all(self.weights(r).exists() for r in range(1, self.recipe.rounds+1))
@@ -206,7 +186,8 @@ def recipe_for(self:_Rounds, find, say):
     "The recipe, without PSL if the masks of `find` ignore too few pixels for it"
     recipe = self.recipe
     if not (recipe.w_psl and recipe.psl_min_ignored): return recipe
-    share = ignored_share(find, self.idxs)
+    given = [i for i in self.idxs if not (self.corrections and i in self.corrections.keys)]
+    share = ignored_share(find, given) if given else 0.
     if share>=recipe.psl_min_ignored: return recipe
     say(f'the masks ignore {share:.1%} of the pixels, less than {recipe.psl_min_ignored:.0%}: trained without PSL')
     return replace(recipe, w_psl=0.)
@@ -217,7 +198,8 @@ def train(self:_Rounds, r, find, say):
     if self.weights(r).exists(): return
     recipe = self.recipe_for(find, say)
     cbs = [ClassShares(), *([Compile()] if self.compile else [])]
-    learn = train_round(self.data, find, recipe, self.idxs, r, self.device, self.progress, cbs)
+    times = self.corrections and self.corrections.times
+    learn = train_round(self.data, find, recipe, self.idxs, r, self.device, self.progress, cbs, times)
     if self.first:
         save_history(learn, self.folder_of(r)/'history.csv')
         write_json(self.folder_of(r)/'shares.json', learn.class_shares.shares)
@@ -238,6 +220,9 @@ def predict(self:_Rounds, r):
 def next_masks(self:_Rounds, r, find):
     "Write the masks that the next round is trained on; those of `find` were the last"
     recipe,out = self.recipe,self.folder_of(r)/'masks'
+    corrected = self.corrections.keys if self.corrections and self.first else {}
+    for i,k in corrected.items(): save_mask(find(i), out/f'{k}.png')
+    barrier()
     predict_masks(self.weights(r), self.data, self.idxs, recipe, out, True, recipe.refiner, recipe.min_prob,
         find if recipe.mask_agreement else None, self.device, self.progress)
     return MaskFolder(out, self.data)
@@ -276,6 +261,8 @@ def note(self:_Rounds, record, r, seconds, masks, say):
 @patch
 def run(self:_Rounds, find, record, say):
     "Train all rounds, the first on the masks of `find`"
+    if self.first: write_json(self.folder/'segment.json', record)
+    barrier()
     masks = find
     for r in range(1, self.recipe.rounds+1):
         start = time.time()
@@ -298,6 +285,24 @@ def _folder(mining, name):
     if Path(name).name==name and not name.startswith('.'): return mining.out/'segment'/name
     raise AEError(f'--name {name!r}: is the name of a folder; give a plain word')
 
+# %% ../../nbs/11_segmentation/08_segment.ipynb #segment-given-f
+def _given(mining, masks, supervised, corrections, weight, force, device, verbose):
+    "The folder of masks to train on, and the corrections; None where there are none"
+    if not (masks or supervised): masks = rank0_first(partial(masks_to_train_on, mining, device, verbose))
+    return masks and Path(masks),corrections and Corrections(mining, corrections, weight, force)
+
+# %% ../../nbs/11_segmentation/08_segment.ipynb #segment-ignoring
+def _ignoring(mining, ignore, masks, supervised):
+    "The run as its ground truth is read, and the checked value of ignored pixels in masks"
+    mining = mining if isinstance(mining, MiningRun) else open_mining(mining)
+    if ignore in (255, -1): return mining,255
+    if not (masks or supervised): raise AEError(f'--ignore-value {ignore}: '
+        'is for masks from elsewhere, and those of the run have 255; give --masks or --supervised')
+    if not supervised: return mining,check_ignore(replace(mining.data, values=None), ignore)
+    mining = copy(mining)
+    mining.data = mining.data.ignoring(ignore)
+    return mining,255
+
 # %% ../../nbs/11_segmentation/08_segment.ipynb #segment-021
 @takes_hyperparameters(SegRecipe)
 def segment(
@@ -312,20 +317,20 @@ def segment(
     cache:bool|str|Path=True, # Read decoded images from `cache` in the run or this folder; False decodes them each time
     compile:bool=False, # Have PyTorch compile the network where enough training is left: `Compile`
     force:bool=False, # Train even where many masks contradict the labels of their images
+    corrections:str|Path=None, # Folder of corrected masks, named like the images; they go before all others
+    correction_weight:float=5., # How often each of them counts, above 0
+    ignore:int=255, # Value in the files of `masks`, or of the ground truth if `supervised`, that becomes 255
     **overrides, # Hyperparameters that shall differ, such as `rounds=2` for PSL++
 )->Segmenter: # Shows itself in a notebook
     "Train a segmenter on the masks of a run (AE-PSL section 3.2), in one round or more."
-    mining = mining if isinstance(mining, MiningRun) else open_mining(mining)
+    mining,ignore = _ignoring(mining, ignore, masks, supervised)
     first = init_distributed(device)
-    verbose = verbose and first
+    verbose,fresh = verbose and first,fresh and first
     say,recipe,folder = print if verbose else _quiet,_seg_recipe(recipe, mining, overrides),_folder(mining, name)
-    if not (masks or supervised):
-        masks = rank0_first(partial(masks_to_train_on, mining, device, verbose))
-    begin = partial(_begin, mining, folder, masks and Path(masks), recipe, supervised, fresh and first, say, force)
+    masks,corrected = _given(mining, masks, supervised, corrections, correction_weight, force, device, verbose)
+    begin = partial(_begin, mining, folder, masks, recipe, supervised, fresh, say, force, corrected, ignore)
     record,masks,idxs = rank0_first(begin)
-    if first: write_json(folder/'segment.json', record)
-    barrier()
-    rounds = _Rounds(folder, mining.data, recipe, idxs, device, verbose, compile, first)
+    rounds = _Rounds(folder, mining.data, recipe, idxs, device, verbose, compile, first, corrected)
     if not rounds.all_trained(): rounds.data = with_cache(mining.data, mining.out, recipe.max_side, cache, verbose)
-    rounds.run(MaskFolder(masks, rounds.data), record, say)
+    rounds.run(with_corrections(MaskFolder(masks.folder, rounds.data, masks.ignore), corrected), record, say)
     return Segmenter(mining, name)
