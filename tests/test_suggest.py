@@ -8,7 +8,7 @@ from ae_erasing.mining.run import open_mining
 from ae_erasing.segmentation.disagreement import SegmenterLook, apart_from_first, disagreement, disagreements, in_words, mean_ranks
 from ae_erasing.segmentation.loaders import MaskFolder, save_correction
 from ae_erasing.segmentation.segment import segment
-from ae_erasing.segmentation.suggest import corrected_images, mask_folder, pick, read_suggestions, suggest
+from ae_erasing.segmentation.suggest import corrected_images, training_masks, pick, read_suggestions, suggest
 from conftest import fails
 from seg_runs import QUIET, keys, run, source # chkstyle: ignore
 
@@ -157,8 +157,8 @@ def test_when_all_is_corrected_nothing_is_asked(run):
     found.save()
 
 def test_masks_are_those_the_segmenter_was_trained_on(trained):
-    assert mask_folder(trained)==trained.out/'masks'
+    assert training_masks(trained)==trained.out/'masks'
     (trained.out/'masks_affinity').mkdir()
     (trained.out/'masks_affinity/affinity.json').write_text('{}', encoding='utf-8')
-    assert mask_folder(trained)==trained.out/'masks_affinity'
+    assert training_masks(trained)==trained.out/'masks_affinity'
 

@@ -17,7 +17,7 @@ from ..data.images import open_mask, resize_mask
 from ..mining.run import MiningRun
 from ..masks.rules import IGNORE
 from ..segmentation.loaders import correction_path, save_correction
-from ..segmentation.suggest import mask_folder, read_suggestions
+from ..segmentation.suggest import training_masks, read_suggestions
 
 # %% ../../nbs/12_explore/03_brush.ipynb #explorer-024
 def _asset(name): return (files('ae_erasing.explore')/name).read_text(encoding='utf-8')
@@ -71,7 +71,7 @@ def mask_to_correct(
     i:int, # Index of an image
 )->np.ndarray: # uint8 (H,W) at the size of the image
     "The corrected mask of an image, else its pseudo mask, else background."
-    size,own = mining.data.size(i)[::-1],mask_folder(mining)/f'{mining.data.keys[i]}.png'
+    size,own = mining.data.size(i)[::-1],training_masks(mining)/f'{mining.data.keys[i]}.png'
     path = next((p for p in (correction_path(mining, i), own) if p.is_file()), None)
     return resize_mask(open_mask(path), size) if path else np.zeros(size, np.uint8)
 

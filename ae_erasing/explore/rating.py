@@ -17,7 +17,7 @@ from ..data.images import open_mask, resize_mask
 from ..data.labels import ImageLabels
 from ..evaluation.metrics import ConfusionMatrix, scores
 from ..mining.run import MiningRun
-from ..segmentation.suggest import mask_folder, read_suggestions
+from ..segmentation.suggest import training_masks, read_suggestions
 
 # %% ../../nbs/12_explore/07_rating.ipynb #explore-019
 class Rating:
@@ -85,7 +85,7 @@ def suggested_section(
     n:int=6, # Images at most
 ): # A section; None if nothing is asked for
     "The images of a run whose masks a person should correct."
-    folder,keys = mask_folder(mining),mining.data.keys
+    folder,keys = training_masks(mining),mining.data.keys
     try: found = [o for o in read_suggestions(mining) if (folder/f'{keys[o["i"]]}.png').is_file()]
     except AEError as e: return Section(H2('To correct'), P(str(e)), id='suggested')
     if not found: return None
