@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing.data.coco_outlines import polygon_mask
-from ae_erasing.formats.brush_code import brush_code, brush_mask, decode_brush, encode_brush, region_mask
+from ae_erasing.formats.brush_code import brush_code, brush_mask, decode_brush, encode_brush, studio_mask
 from conftest import fails
 from mask_items import masks
 
@@ -92,16 +92,16 @@ def test_half_painted_counts_and_so_do_masks_of_ones():
     assert not brush_mask(encode_brush(np.zeros(16)), 2, 2).any()
 
 def test_polygons_are_in_per_cent_of_the_sides():
-    got = region_mask(dict(points=[[10,20], [50,20], [50,60]]), 80, 50)
+    got = studio_mask(dict(points=[[10,20], [50,20], [50,60]]), 80, 50)
     np.testing.assert_array_equal(got, polygon_mask([8,10, 40,10, 40,30], 50, 80))
-    with fails('no list of corners'): region_mask(dict(points=[['a',1]]), 8, 8)
-    with fails('polygon of 2 numbers'): region_mask(dict(points=[[1,1]]), 8, 8)
+    with fails('no list of corners'): studio_mask(dict(points=[['a',1]]), 8, 8)
+    with fails('polygon of 2 numbers'): studio_mask(dict(points=[[1,1]]), 8, 8)
 
 def test_bit_masks_are_pngs_that_are_opaque_where_painted():
     inside = np.random.default_rng(0).random((9,7))>.5
     f = io.BytesIO()
     Image.fromarray(np.dstack([np.zeros_like(inside)]*3+[inside]).astype(np.uint8)*255).save(f, 'PNG')
     url = 'data:image/png;base64,'+base64.b64encode(f.getvalue()).decode()
-    np.testing.assert_array_equal(region_mask(dict(imageDataURL=url), 7, 9), inside)
-    with fails('is 7x9, its picture 9x7'): region_mask(dict(imageDataURL=url), 9, 7)
-    with fails('no picture'): region_mask(dict(imageDataURL='data:,'), 9, 7)
+    np.testing.assert_array_equal(studio_mask(dict(imageDataURL=url), 7, 9), inside)
+    with fails('is 7x9, its picture 9x7'): studio_mask(dict(imageDataURL=url), 9, 7)
+    with fails('no picture'): studio_mask(dict(imageDataURL='data:,'), 9, 7)

@@ -1,5 +1,6 @@
 "How the code is laid out: imports go one way, from the ground floor up, in the order of the pages' numbers."
 import re, subprocess, sys
+from importlib import import_module
 import pytest
 from conftest import ROOT
 
@@ -56,6 +57,14 @@ def test_types():
     pytest.importorskip('mypy')
     res = subprocess.run([sys.executable, '-m', 'mypy', 'ae_erasing'], capture_output=True, text=True, cwd=ROOT)
     assert res.returncode==0, res.stdout
+
+def test_a_public_name_means_one_thing():
+    "Or `from ae_erasing.all import *` would give the one that comes last"
+    found = {}
+    for m in re.findall(r'^from \.([\w.]+) import \*', SOURCES['all'], re.M):
+        module = import_module(f'ae_erasing.{m}')
+        for n in module.__all__: found.setdefault(n, {})[id(getattr(module, n))] = m
+    assert {n:[*ms.values()] for n,ms in found.items() if len(ms)>1}=={}
 
 def test_all_has_the_names_of_all_modules():
     "But those of the commands and of the download, and the second read_coco"

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 
 from ae_erasing.masks.pseudo import save_mask
 from ae_erasing.mining.run import open_mining
-from ae_erasing.segmentation.disagreement import SegmenterLook, apart_from_first, disagreement, disagreements, in_words, mean_ranks
+from ae_erasing.segmentation.disagreement import SegmenterLook, apart_from_first, disagreement, disagreements, disagreement_text, mean_ranks
 from ae_erasing.segmentation.loaders import MaskFolder, save_correction
 from ae_erasing.segmentation.segment import segment
 from ae_erasing.segmentation.suggest import corrected_images, training_masks, pick, read_suggestions, suggest
@@ -60,7 +60,7 @@ def test_all_three_are_computed(asked):
     look,find = SegmenterLook(asked, 'psl'),MaskFolder(asked.out/'masks', asked.data)
     found = [disagreements(asked, i, find, look) for i in asked.mined[:4]]
     assert all([*d]==['steps','mask','views'] and all(0<=v<=1 for v in d.values()) for d in found)
-    assert 'segmenter and mask agree on' in in_words(found[0])
+    assert 'segmenter and mask agree on' in disagreement_text(found[0])
     mean,views = look(asked.mined[0])
     assert views.shape==(6,*mean.shape) and {*np.unique(mean)} <= {0,*(k+1 for k in asked.data.labels[asked.mined[0]])}
 

@@ -25,7 +25,7 @@ from .reading import IGNORE_NAME, ReadMasks, key_of, once_each
 from .items import opened, put_picture
 from .reading import unzipped, value_names
 from .polygons import sound_mask
-from .brush_code import SHAPES, brush_code, region_mask
+from .brush_code import SHAPES, brush_code, studio_mask
 
 # %% ../../nbs/13_formats/07_label_studio.ipynb #ls-config-c
 def _names(vocab): return {**dict(enumerate(vocab, 1)), IGNORE:IGNORE_NAME}
@@ -182,7 +182,7 @@ def _draw(regions, size, values, where):
     "The mask of a task; later regions lie over earlier ones"
     mask = np.zeros(size[::-1], np.uint8)
     for r in regions:
-        try: mask[region_mask(r, *size)] = values[_label(r)]
+        try: mask[studio_mask(r, *size)] = values[_label(r)]
         except AEError as e: raise AEError(f'{where}: {e}') from None
     return mask
 

@@ -24,7 +24,7 @@ from ..mining.regions import to_batch
 from ..mining.run import MiningRun, open_mining
 from .loaders import Corrections, MaskFolder, correction_path
 from .segmenter import Segmenter
-from .disagreement import SegmenterLook, disagreements, in_words, mean_ranks
+from .disagreement import SegmenterLook, disagreements, disagreement_text, mean_ranks
 from fastai.vision.all import default_device
 
 # %% ../../nbs/11_segmentation/11_suggest.ipynb #suggest-looks-f
@@ -185,7 +185,7 @@ def _chosen(mining, idxs, found, n, seed, device):
     "The images that `pick` takes, as dictionaries"
     data,scores = mining.data,mean_ranks(found)
     picked = pick(scores, image_looks(mining, idxs, device), [data.labels[i] for i in idxs], n, seed)
-    def why(j, k): return f'{data.vocab[k]}: {in_words(found[j])}'
+    def why(j, k): return f'{data.vocab[k]}: {disagreement_text(found[j])}'
     return [dict(i=idxs[j], image=data.keys[idxs[j]], score=float(scores[j]), why=why(j, k)) for j,k in picked]
 
 # %% ../../nbs/11_segmentation/11_suggest.ipynb #suggest-f
