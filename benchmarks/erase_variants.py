@@ -7,7 +7,7 @@ All variants that erase pixels begin with the same first step, which erases noth
 features (`two_heads`, `guarded`) have a first step of their own. Seeds, images, hyperparameters and threshold are the same for all.
 A difference counts where a variant is on the same side of `mean` with every seed, and further from it than its spread over the seeds.
 Runs are kept in --runs and resume; a seed that is finished is read from its file. Ground truth is used to score and for nothing else.
-Writes benchmarks/results/erase_variants-NAME.md and .json; with --quick, erase_variants.md and .json, whose figures mean nothing.
+Writes benchmarks/results/variants-NAME.md and .json; with --quick, variants.md and .json, whose figures mean nothing.
 """
 import argparse, json, shutil, time
 from pathlib import Path
@@ -135,7 +135,7 @@ def main():
     recipe = choose_recipe(None, data.name, numbers(args))
     made = dict(command=command_line('erase_variants'), machine=machine(), date=time.strftime('%Y-%m-%d'))
     text = report(args, found, recipe, len(data.train_idxs))
-    save_result(args.results, 'erase_variants' if args.quick else f'erase_variants-{args.name}', text, **made, recipe=vars(recipe),
+    save_result(args.results, 'variants' if args.quick else f'variants-{args.name}', text, **made, recipe=vars(recipe),
         seeds=args.seeds, quick=args.quick, found=found)
 
 if __name__=='__main__': main()

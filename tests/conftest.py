@@ -8,11 +8,12 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 os.environ.setdefault('TQDM_DISABLE', '1')
 
 import pytest
+from PIL import Image, ImageFile
 from browser import browser, lab # chkstyle: ignore
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT/'.venv/annotators')) # The annotation tools of tests/annotators.txt, after all that the environment has itself
-FLAGS = 'slow','cuda'
+FLAGS,PIXELS = ('slow','cuda'),Image.MAX_IMAGE_PIXELS
 
 def pytest_addoption(parser):
     for f in FLAGS: parser.addoption(f'--{f}', action='store_true', help=f'run also what is marked {f}, in tests and notebooks')
@@ -25,6 +26,12 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         for f in FLAGS:
             if f in item.keywords and not config.getoption(f'--{f}'): item.add_marker(pytest.mark.skip(reason=f'needs --{f}'))
+
+@pytest.fixture(autouse=True)
+def pillow_limits(monkeypatch):
+    "Annotation tools lift Pillow's limits for the whole process when they are imported"
+    monkeypatch.setattr('PIL.Image.MAX_IMAGE_PIXELS', PIXELS)
+    monkeypatch.setattr('PIL.ImageFile.LOAD_TRUNCATED_IMAGES', False)
 
 @pytest.fixture(scope='session')
 def root(): return ROOT

@@ -61,7 +61,7 @@ def test_ways_of_erasing(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, 'argv', ['benchmarks/erase_variants.py', *args])
     def run(): return runpy.run_path(str(ROOT/'benchmarks/erase_variants.py'), run_name='__main__')
     run()
-    d,text = json.loads((tmp_path/'results/erase_variants.json').read_text()),(tmp_path/'results/erase_variants.md').read_text()
+    d,text = json.loads((tmp_path/'results/variants.json').read_text()),(tmp_path/'results/variants.md').read_text()
     assert list(d['found'])==['mean',*names] and all(len(rows)==2 for runs in d['found'].values() for rows in runs) and len(VARIANTS)==7
     for mean,noise in zip(d['found']['mean'], d['found']['noise']): assert mean[0]==noise[0] and mean[1]!=noise[1]
     first = [(tmp_path/f'runs/creatures-0/{v}/step_1/model.safetensors').read_bytes() for v in ('mean',*names)]
@@ -70,7 +70,7 @@ def test_ways_of_erasing(tmp_path, monkeypatch):
     assert str(tmp_path) not in text+json.dumps(d)
     monkeypatch.setattr('ae_erasing.core.erase_loop', None)
     run()
-    assert json.loads((tmp_path/'results/erase_variants.json').read_text())['found']==d['found']
+    assert json.loads((tmp_path/'results/variants.json').read_text())['found']==d['found']
 
 def test_scoring(bench):
     text,d = bench('scoring')

@@ -35,7 +35,7 @@ def test_a_folder_is_read_once_for_all_counters(folders, monkeypatch):
     opened = []
     import ae_erasing.evaluation.mask_folders as module
     read = module.open_mask
-    monkeypatch.setattr(module, 'open_mask', lambda p: opened.append(p) or read(p))
+    monkeypatch.setattr(module, 'open_mask', lambda p, ignore: opened.append(p) or read(p, ignore))
     boundaries = BoundaryMatrix(4)
     cm,left_out = score_folder(m, t, VOCAB, also=(boundaries,))
     assert len(opened)==len(set(opened))==2*len(pairs) and not left_out

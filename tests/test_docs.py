@@ -113,7 +113,7 @@ def test_links_of_the_readme(site):
 def test_budget(site):
     files = [p for p in site.folder.rglob('*') if p.is_file() and 'vendor' not in p.parts]
     sizes = {p.relative_to(site.folder).as_posix():p.stat().st_size for p in files}
-    assert sum(sizes.values())<25*MB
+    assert sum(sizes.values())<40*MB
     assert {k:v for k,v in sizes.items() if k.endswith('.html') and v>800*KB}=={}
 
 # --- reference

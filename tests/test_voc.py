@@ -55,9 +55,9 @@ def plain(data): return data.keys,data.labels,data.vocab,data.train,data.notes
 def counted(monkeypatch):
     "Pictures that were decoded in order to check them"
     seen,look = [],rows._look
-    def one(p):
+    def one(p, bands=None):
         seen.append(p.name)
-        return look(p)
+        return look(p, bands)
     monkeypatch.setattr(rows, '_look', one)
     return seen
 

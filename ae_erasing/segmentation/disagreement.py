@@ -81,6 +81,11 @@ class SegmenterLook:
         return _masks_of(probs.mean(0, keepdim=True))[0],_masks_of(probs)
 
 # %% ../../nbs/11_segmentation/09_disagreement.ipynb #disagree-three-f
+def _from_mask(mean, mask):
+    "How far a mask is from what a segmenter predicts; 1 without a mask or an object in it, as the image has labels"
+    if mask is None or not ((mask>0) & (mask!=IGNORE)).any(): return 1.
+    return disagreement(mean, mask)
+
 def disagreements(
     mining:MiningRun, # A run
     i:int, # Index of an image that was mined
@@ -92,7 +97,7 @@ def disagreements(
     if look is None: return found
     (mean,views),mask = look(i),masks(i)
     by_view = np.mean([disagreement(mean, v) for v in views])
-    return dict(found, mask=1. if mask is None else disagreement(mean, mask), views=float(by_view))
+    return dict(found, mask=_from_mask(mean, mask), views=float(by_view))
 
 # %% ../../nbs/11_segmentation/09_disagreement.ipynb #disagree-rank-f
 _WEIGHTS = dict(steps=1, mask=2, views=1)
