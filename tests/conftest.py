@@ -8,7 +8,7 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 os.environ.setdefault('TQDM_DISABLE', '1')
 
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
 from browser import browser, lab # chkstyle: ignore
 
 ROOT = Path(__file__).resolve().parent.parent

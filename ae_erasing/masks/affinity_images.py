@@ -10,7 +10,7 @@ __all__ = ['AffinityStage']
 # %% ../../nbs/10_masks/05_affinity_images.ipynb #images-imports
 from collections.abc import Callable
 from pathlib import Path
-import numpy as np, torch
+import torch
 from torch.nn import functional as F
 from ..basics import AEError, progress_function # first: it silences a warning of fastai's
 from fastai.vision.all import default_device
