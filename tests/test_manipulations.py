@@ -145,7 +145,7 @@ NAMES = ('ü b','x [1]','a (2)','日本','with.dots','UPPER','%41','a&b',"it's",
 @op(takes='name')
 def another_name(c, n, r):
     stem = r.choice(NAMES)
-    if any(p.stem.casefold()==stem.casefold() for p in c.path.values()): return
+    if not c.path[n].exists() or any(p.stem.casefold()==stem.casefold() for p in c.path.values()): return
     c.rename(n, stem+c.path[n].suffix)
     c.doubt(n, stem, of=['there'])
 
@@ -408,7 +408,8 @@ def in_a_form_that_is_not_read(c, n, r):
 def another_name_for_none(c, r):
     if not (c.top/'_none').is_dir(): return
     to = (c.top/'_none').rename(c.top/r.choice(['none','None','negative','Negatives','background']))
-    c.path['p06'] = to/c.path['p06'].relative_to(c.top/'_none')
+    for n,p in c.path.items():
+        if p.is_relative_to(c.top/'_none'): c.path[n] = to/p.relative_to(c.top/'_none')
 
 # Tables
 
@@ -444,6 +445,8 @@ def table_edited(c, r):
         comment=lambda t: t+f'# a remark{c.style["newline"]}', nothing=lambda t: '',
         head=lambda t: t[:t.index('p01')-4])
     how = r.choice([*edits])
+    if how=='commas' and any('more' in row for row in c.rows): return # The first line would have as many cells
+    if how=='commas': c.taken.add(how)
     c.style['edit'] = edits[how]
     if how in ('nul','quote','comment','nothing','head','space'):
         c.doubt(None, 'p0', 'quote', 'remark', 'no column', 'lists no images', 'line ')
@@ -561,6 +564,7 @@ def a_row_without_a_picture(c, r):
 
 @op('table', once='spilt')
 def a_row_that_is_too_long(c, r):
+    if 'commas' in c.taken: return # The first line has as many cells
     r.choice(c.rows)['more'] = ['dog']
     c.say('more cells', 'dog')
 
