@@ -712,7 +712,7 @@ def pictures_in_folders(c, r):
 
 @op('voc', once='split')
 def a_list_of_images_removed(c, r):
-    if 'xml' in c.taken: return
+    if 'xml' in c.taken or any((n,'picture') in c.taken for n in c.labels if not c.train[n]): return
     f = r.choice(seg_lists(c))
     del c.text[f]
     c.taken |= {'lines','missing','style','xml',*((n,t) for n in c.labels for t in ('name','label','picture'))}
@@ -800,6 +800,7 @@ def an_unknown_number(c, r):
 
 @op('coco', once='entry')
 def a_field_of_an_image_is_missing(c, r):
+    if 'outline' in c.taken: return
     ns = [n for n in c.labels if not {(n,'picture'),(n,'name')}&c.taken]
     if not ns: return
     n = r.choice(ns)
