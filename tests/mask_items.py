@@ -1,6 +1,6 @@
 "Masks with odd names that the tests of annotation formats hand over."
 from functools import partial
-import numpy as np
+import numpy as np, pytest
 from PIL import Image
 from hypothesis import strategies as st
 
@@ -41,3 +41,6 @@ def same_masks(read, items, vocab=VOCAB):
     return True
 
 masks = st.builds(blobs, st.integers(0, 10**6), st.tuples(st.integers(8, 40), st.integers(8, 40)), st.integers(0, 9))
+
+@pytest.fixture
+def items(tmp_path): return some_items(tmp_path/'photos')

@@ -79,7 +79,7 @@ def test_low_thresholds_are_quantiles_of_the_run_or_of_the_class(seed):
     stage = SimpleNamespace(pooled=lambda: np.r_[values[0],values[1]], class_values=values.get, data=SimpleNamespace(vocab='abc'))
     run = np.quantile(stage.pooled(), .6)
     want = [max(run, np.quantile(values[0], .6)), max(run, np.quantile(values[1], .6)), run]
-    assert np.allclose(low_thresholds(stage, .6), want, atol=1e-6)
+    assert np.allclose(low_thresholds(stage, .6, run), want, atol=1e-6)
 
 def test_seeds_are_the_mean_of_a_far_walk_and_of_the_classes():
     "Without boundaries a far walk levels a map, and normalising makes it 1; the head says 1 of one class and one half of the other"

@@ -10,12 +10,9 @@ from ae_erasing.data.images import voc_palette
 from ae_erasing.formats.cvat import VOC_NAMES, object_numbers, read_cvat, read_label_map, write_cvat
 from ae_erasing.formats.reading import write_masks_as_png
 from conftest import fails
-from mask_items import KEYS, VOCAB, masks, same_masks, some_items
+from mask_items import KEYS, VOCAB, items, masks, same_masks, some_items # chkstyle: ignore
 
 PALETTE = np.reshape(voc_palette(), (256,3)).astype(np.uint8)
-
-@pytest.fixture
-def items(tmp_path): return some_items(tmp_path/'photos')
 
 @pytest.fixture
 def out(items, tmp_path):

@@ -11,10 +11,7 @@ from ae_erasing.formats.cvat import VOC_NAMES, write_cvat
 from ae_erasing.formats.indexed import class_values, read_png, read_roboflow, read_voc, write_png, write_voc
 from ae_erasing.formats.reading import match_run, write_masks_as_png
 from conftest import fails
-from mask_items import KEYS, VOCAB, same_masks, some_items
-
-@pytest.fixture
-def items(tmp_path): return some_items(tmp_path/'photos')
+from mask_items import KEYS, VOCAB, items, same_masks, some_items # chkstyle: ignore
 
 def save(path, pixels, palette=False):
     path.parent.mkdir(parents=True, exist_ok=True)

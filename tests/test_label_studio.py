@@ -6,7 +6,7 @@ from ae_erasing.formats.brush_code import brush_code
 from ae_erasing.formats.reading import write_masks_as_png
 from ae_erasing.formats.label_studio import _picture_name, label_config, read_label_studio, write_label_studio
 from conftest import fails
-from mask_items import KEYS, VOCAB, same_masks, some_items
+from mask_items import KEYS, VOCAB, items, same_masks, some_items # chkstyle: ignore
 
 def tasks_in(path): return json.loads(path.read_text(encoding='utf-8'))
 
@@ -18,9 +18,6 @@ def annotated(tasks, start=11, **more):
     "Tasks as Label Studio exports them after each prediction was accepted as it is"
     return [dict(t, id=start+n, annotations=[dict(id=100+n, completed_by=1, created_at='2024-01-01T10:00:00Z', was_cancelled=False,
         result=t['predictions'][0]['result'], **more)]) for n,t in enumerate(tasks)]
-
-@pytest.fixture
-def items(tmp_path): return some_items(tmp_path/'photos')
 
 @pytest.fixture
 def out(items, tmp_path):

@@ -6,10 +6,7 @@ from PIL import Image
 from ae_erasing.formats.items import MaskItem
 from ae_erasing.formats.labelme import read_labelme, write_labelme
 from conftest import fails
-from mask_items import KEYS, VOCAB, blobs, same_masks, some_items
-
-@pytest.fixture
-def items(tmp_path): return some_items(tmp_path/'photos')
+from mask_items import KEYS, VOCAB, blobs, items, same_masks # chkstyle: ignore
 
 def content(out, key): return json.loads((out/f'{key}.json').read_text(encoding='utf-8'))
 

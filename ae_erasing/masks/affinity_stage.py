@@ -118,9 +118,9 @@ def seed_maps(
 def low_thresholds(
     stage:AffinityStage, # With maps
     quantile:float, # Share of the values that count as low
+    run:float, # That quantile of the values of the run
 )->torch.Tensor: # (C,), for each class
     "Below which value a map says background: the quantile of the run, or that of the class if it is higher."
-    run = np.quantile(stage.pooled(), quantile)
     own = [stage.class_values(k) for k in range(len(stage.data.vocab))]
     lows = [run if v is None else max(run, np.quantile(v, quantile)) for v in own]
     return torch.tensor(lows, dtype=torch.float32)
@@ -147,8 +147,8 @@ def train_affinity(
     seed:int=0, # Of the head
 )->PixelHead: # In `eval` mode
     "Train a head on the sure pixels of a stage's maps."
-    low,high = quantiles
-    sure = SureImages(stage, low_thresholds(stage, low), np.quantile(stage.pooled(), high))
+    low,high = np.quantile(stage.pooled(), quantiles)
+    sure = SureImages(stage, low_thresholds(stage, quantiles[0], low), high)
     return train_head(sure, len(stage.data.vocab)+1, seed=seed)
 
 # %% ../../nbs/10_masks/06_affinity_stage.ipynb #affinity-replace
@@ -156,16 +156,16 @@ def replace_maps(
     stage:AffinityStage, # With the maps that `head` was trained on
     head:PixelHead, # From `train_affinity`
     seeds:bool=False, # Make them by `seed_maps`, for another round?
-)->float: # The threshold at which they agree best with those before
+    agreement:Agreement=None, # Counts the new maps against those before
+):
     "Replace the maps of a stage by those that a head makes."
-    agreement = Agreement(len(stage.data.vocab)+1)
     for i in stage.each('maps'):
         (levels,picture),old,labels = stage.features(i),stage.maps(i),stage.data.labels[i]
         new = seed_maps(head, levels, picture, old, labels) if seeds else improve_maps(head, levels, picture, labels)
-        old = F.interpolate(old, new.shape[-2:], mode='bilinear', align_corners=False)
-        agreement.add(old[0].cpu().numpy(), new[0].cpu().numpy(), labels)
+        if agreement:
+            old = F.interpolate(old, new.shape[-2:], mode='bilinear', align_corners=False)
+            agreement.add(old[0].cpu().numpy(), new[0].cpu().numpy(), labels)
         stage.set_maps(i, new)
-    return agreement.best()
 
 # %% ../../nbs/10_masks/06_affinity_stage.ipynb #affinity-all-1
 def _decided_mask(stage, i, threshold):
@@ -196,8 +196,10 @@ def affinity_masks(
         stage = AffinityStage(mining, tmp, upto, side, device=device, progress=progress, scales=scales)
         for n,q in enumerate(quantiles, 1):
             head = train_affinity(stage, q, seed+100*(n-1))
-            agreed = replace_maps(stage, head, seeds=bool(stage.scales) and n<len(quantiles))
-        threshold = agreed if stage.scales else otsu(stage.pooled())
+            last = n==len(quantiles)
+            agreement = Agreement(len(data.vocab)+1) if last and stage.scales else None
+            replace_maps(stage, head, bool(stage.scales) and not last, agreement)
+        threshold = agreement.best() if agreement else otsu(stage.pooled())
         for i in data.train_idxs: save_mask(_decided_mask(stage, i, threshold), out/f'{data.keys[i]}.png')
     save_classes(data.vocab, {k for i in data.train_idxs for k in data.labels[i]}, out)
     got = dict(folder=str(out), threshold=threshold, images=len(data.train_idxs))

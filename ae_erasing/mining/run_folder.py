@@ -183,9 +183,12 @@ class ErasedImages:
         i:int, # Index of an image
     )->np.ndarray: # bool (H,W)
         data = self.regions.data
-        if data.train[i] and data.labels[i]: return self.regions.erased(i, self.upto)
+        if data.train[i] and data.labels[i]: return self.of_mined(i)
         w,h = data.size(i, self.max_side)
         return np.zeros((h,w), bool)
+    def of_mined(self, i):
+        "The same for an image that is mined"
+        return self.regions.erased(i, self.upto)
 
 # %% ../../nbs/08_mining/05_run_folder.ipynb #run-before
 def erased_before(

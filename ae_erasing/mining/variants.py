@@ -82,8 +82,6 @@ def soft_maps(
     return shares*allowed_area(regions, recipe, i, step)
 
 # %% ../../nbs/08_mining/07_variants.ipynb #variants-soft-images
-def _is_mined(data, i): return data.train[i] and len(data.labels[i])>0
-
 class SoftErased(ErasedImages):
     "How much of each pixel steps 1 to `upto` erased, from 0 to 255."
     def __init__(self,
@@ -93,8 +91,7 @@ class SoftErased(ErasedImages):
     ):
         super().__init__(regions, upto, recipe.max_side)
         self.recipe = recipe
-    def __call__(self, i):
-        if not _is_mined(self.regions.data, i): return super().__call__(i)
+    def of_mined(self, i):
         steps = range(1, self.upto+1)
         left = np.prod([1-soft_maps(self.regions, self.recipe, i, t).max(0) for t in steps], 0)
         return np.round(255*(1-left)).astype(np.uint8)
@@ -107,8 +104,7 @@ class OneClassErased(ErasedImages):
         upto:int, # Number of the last step that counts
         recipe:Recipe, # The hyperparameters
     ): super().__init__(regions, upto, recipe.max_side)
-    def __call__(self, i):
-        if not _is_mined(self.regions.data, i): return super().__call__(i)
+    def of_mined(self, i):
         return self.of_label(i, random.randrange(len(self.regions.data.labels[i])))
     def of_label(self, i, j):
         "Bool (H,W); of the last label if there is no `j`-th"
