@@ -11,7 +11,7 @@ import argparse, time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from quality import HERE, command_line, machine, save_result
+from quality import HERE, command_line, machine, save_result, some_of
 
 PAPER = dict(v='score', w_bg=1, psl_refine_iters=0, norm='image')
 TARGET = {
@@ -56,10 +56,8 @@ def get_set(args):
     from ae_erasing.data.sources import get_data
     if args.source=='creatures': return get_data('creatures', n=args.images, n_valid=100, size=96, seed=args.seeds[0])
     data = get_data(args.source)
-    train = data.train_idxs if args.half is None else data.train_idxs[args.half::2]
-    by_class = [[i for i in train if k in data.labels[i]] for k in range(len(data.vocab))]
-    turns = [ids[r] for r in range(max(map(len, by_class))) for ids in by_class if r<len(ids)]
-    return data.subset(sorted(list(dict.fromkeys(turns))[:args.images]) + list(data.valid_idxs))
+    if args.half is not None: data = data.subset([*data.train_idxs[args.half::2], *data.valid_idxs])
+    return some_of(data, args.images)
 
 def hard_masks(mining):
     "The run's masks with unsure pixels taken for background"

@@ -4,9 +4,12 @@ without and with PSL, PSL++, and on true masks.
 
     python benchmarks/quality.py creatures --seeds 0 1 2 --steps 4
     python benchmarks/quality.py path/to/VOCdevkit --seeds 0 1 2 --steps 4 --name stamps
+    python benchmarks/quality.py --all path/to/sets --seeds 0 1 2 --images 300
 
 Writes benchmarks/results/quality-NAME.md and .json: mean and spread, with the command, the machine and the date.
-Runs are kept in --runs and carry on where they stopped; true masks are used to score and for nothing else.
+`--all` does so for creatures and for each SET/VOCdevkit below a folder, and writes quality-all, one table of all, with a paired test
+behind each comparison.
+Runs are kept in --runs and are resumed by the same command. True masks are used to score, and by the segmenters that are named after them.
 """
 import argparse, json, os, platform, shlex, sys, time
 from pathlib import Path
@@ -16,12 +19,13 @@ HERE = Path(__file__).resolve().parent
 
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('source', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
+    p.add_argument('source', nargs='?', default='creatures', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
     p.add_argument('--seeds', type=int, nargs='+', default=[0,1,2])
     p.add_argument('--recipe', default=None)
     p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
     p.add_argument('--runs', type=Path, default=Path('runs/quality'), help='folder for the runs')
-    p.add_argument('--images', type=int, default=400, help='creatures to draw for each seed')
+    p.add_argument('--all', type=Path, default=None, metavar='FOLDER', help='creatures, and all sets below this folder')
+    p.add_argument('--images', type=int, default=None, help='training images: creatures to draw for each seed (400), or how many to take')
     p.add_argument('--valid', type=int, default=100, help='and to draw for validation')
     p.add_argument('--no-segment', action='store_true', help='leave segmenters out')
     p.add_argument('--seg-set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the segmenter\'s recipe, e.g. size=128')
@@ -93,7 +97,9 @@ SEGMENTERS = dict(
     step1='masks of step 1 alone, whose maps are refined, PSL',
     plain='masks of all steps, no PSL',
     psl='masks of all steps, PSL; round 2 is PSL++',
+    few10='10 true masks alone, no PSL', few50='50 true masks alone, no PSL',
     supervised='true masks: the upper bound')
+FEW = 10, 50
 
 def single_masks(mining, out):
     "Masks of the first step's maps as the classifier made them: the same thresholds, no erasing, no refining"
@@ -121,7 +127,7 @@ def train_segmenters(mining, seed, over):
         write_masks(mining, out/'masks_step1', upto=1, progress=False)
         todo['step1'] = dict(masks=out/'masks_step1')
     for name,what in todo.items():
-        print(f'{name}: learns from {SEGMENTERS[name]}', flush=True)
+        print(f'{name}: trained on {SEGMENTERS[name]}', flush=True)
         segment(mining, name, **{**over, 'seed':seed, **what})
 
 def add_refined_masks(mining, card, truth):
@@ -136,25 +142,52 @@ def add_refined_masks(mining, card, truth):
         found = scores(count_masks(mining.data, folder, mining.data.train_idxs, truth))
         card.add(f'pseudo masks + {how}', found, refined=True, crf=how=='crf')
 
+def some_of(data, n):
+    "At most `n` training images, the same share of all classes, and all validation images"
+    train = data.train_idxs
+    by_class = [[i for i in train if k in data.labels[i]] for k in range(len(data.vocab))]
+    turns = [ids[r] for r in range(max(map(len, by_class))) for ids in by_class if r<len(ids)]
+    return data.subset(sorted(list(dict.fromkeys(turns))[:n]) + list(data.valid_idxs))
+
 def get_source(args, seed):
     "The images, and the recipe to mine them by"
     from ae_erasing.data.sources import get_data
     from ae_erasing.recipe import read_recipe
     drawn = args.source=='creatures'
-    data = get_data('creatures', n=args.images, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)
+    data = get_data('creatures', n=args.images or 400, n_valid=args.valid, size=96, seed=seed) if drawn else get_data(args.source)
+    if args.images and not drawn: data = some_of(data, args.images)
     over = {'steps':args.steps} if args.steps else {}
     return data,read_recipe(args.recipe or ('creatures' if drawn else 'photos'), seed=seed, **over, **key_values(args.set))
 
+def few_masks(mining, card, seed, over):
+    "Segmenters trained on a few true masks alone"
+    from corrections import train_alone
+    from ae_erasing.masks.score import add_masks
+    from ae_erasing.segmentation.recipe import read_seg_recipe
+    data,order = mining.data,np.random.default_rng(1000+seed).permutation(mining.mined).tolist()
+    known = [i for i in order if data.truth(i) is not None]
+    for n in FEW:
+        if n>=len(known): continue
+        print(f'few{n}: trained on {SEGMENTERS[f"few{n}"]}', flush=True)
+        recipe = read_seg_recipe(mining.recipe.name, **{**over, 'seed':seed, 'w_psl':0})
+        for how,folder in train_alone(mining, recipe, known[:n], str(n)).items():
+            used = dict(split='valid', image_labels=False, threshold=None, chosen=None, refined=how=='par', true_masks=True)
+            add_masks(card, f'few{n}' if how=='no' else f'few{n} + {how}', data, folder, data.valid_idxs, **used)
+
 def score_seed(mining, args, seed, truth):
     "The score card of a run, with segmenters trained on its masks"
+    from ae_erasing.masks.affinity_stage import add_affinity_masks
     from ae_erasing.masks.score import cam_sweep, score_run
-    card = score_run(mining, truth)
+    card = add_affinity_masks(mining, score_run(mining, truth), truth)
     same_recall(card, cam_sweep(mining, truth), mining.recipe.refine_iters>0)
     add_refined_masks(mining, card, truth or mining.data.truth)
     if args.no_segment: return card
     from ae_erasing.segmentation.segmenter import add_segmenters
-    train_segmenters(mining, seed, key_values(args.seg_set))
-    return add_segmenters(mining, card, truth)
+    over = key_values(args.seg_set)
+    train_segmenters(mining, seed, over)
+    add_segmenters(mining, card, truth)
+    if truth is None: few_masks(mining, card, seed, over)
+    return card
 
 def as_dict(s):
     "A stage of the score card"
@@ -162,18 +195,37 @@ def as_dict(s):
     return dict(split=s.split, miou=s.score.miou, precision=s.score.precision, recall=s.score.recall, ignored=s.score.ignored,
         threshold=s.threshold, chosen=s.chosen, ious=ious)
 
+def made_masks(mining):
+    "Write the masks of a run; their shares, and the seconds of those that segmenters are trained on"
+    from ae_erasing.masks.affinity_stage import masks_to_train_on
+    from ae_erasing.masks.pseudo import write_masks
+    start = time.time()
+    share = write_masks(mining, progress=False)['share']
+    if mining.recipe.affinity: start = time.time()
+    masks_to_train_on(mining)
+    js = mining.out/'masks_seconds.json'
+    if not js.exists(): js.write_text(json.dumps(time.time()-start), encoding='utf-8')
+    return share,json.loads(js.read_text(encoding='utf-8'))
+
+def stage_seconds(mining, masks):
+    "Seconds of mining, of making masks, and of one segmenter"
+    js = mining.out/'segment/psl/segment.json'
+    rounds = json.loads(js.read_text(encoding='utf-8'))['rounds'] if js.exists() else {'1':dict(seconds=0.)}
+    return dict(mining=sum(s['seconds'] for s in mining.steps), masks=masks, segmenter=rounds['1']['seconds'])
+
 def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"
+    from all_sets import of_run
     from ae_erasing.core import erase_loop
     from ae_erasing.masks.score import truth_folder
-    from ae_erasing.masks.pseudo import write_masks
     data,recipe = get_source(args, seed)
     out = args.runs/f'{args.name or data.name}-{seed}'
     mining,done = erase_loop(data, out, recipe),out/'quality.json'
-    asked = dict(recipe=vars(recipe), seg=args.seg_set, segment=not args.no_segment, truth=str(args.truth))
+    asked = dict(recipe=vars(recipe), seg=args.seg_set, segment=not args.no_segment, truth=str(args.truth),
+        images=len(data), all=bool(args.all))
     if done.exists() and (was := json.loads(done.read_text(encoding='utf-8')))['asked']==json.loads(json.dumps(asked)):
         return data,recipe,(seed, was['stages'], was['steps'])
-    share = write_masks(mining, progress=False)['share']
+    share,seconds = made_masks(mining)
     truth = truth_folder(args.truth, mining) if args.truth else None
     card = score_seed(mining, args, seed, truth)
     card.save(out)
@@ -181,7 +233,8 @@ def run_seed(args, seed):
     fig.savefig(out/'steps.png', dpi=80)
     stages = {s.stage:as_dict(s) for s in card.stages}
     steps = {k:[s[k] for s in mining.steps] for k in ('seconds','loss','confidence','area')}
-    steps |= dict(share=share, added=added(mining, truth or mining.data.truth))
+    steps |= dict(share=share, added=added(mining, truth or mining.data.truth), stage_seconds=stage_seconds(mining, seconds))
+    if args.all: steps['images'] = of_run(mining)
     done.write_text(json.dumps(dict(asked=asked, stages=stages, steps=steps)), encoding='utf-8')
     return data,recipe,(seed, stages, steps)
 
@@ -204,9 +257,9 @@ def about_segmenters(data, recipe, seg, done):
     how = ', '.join(f'{k} {v}' for k,v in vars(seg).items() if k in SHOWN)
     masks = '; '.join(f'*{k}*, {v}' for k,v in SEGMENTERS.items() if k!='step1' or recipe.refine_iters)
     return f'''
-The masks taught segmentation networks, `{seg.arch}` by the recipe's numbers ({how}), \
-which predicted {len(data.valid_idxs)} validation images without a label.
-What each learnt from: {masks}. *+ par* are the same predictions with borders refined along colours.
+Segmentation networks, `{seg.arch}` by the recipe's hyperparameters ({how}), \
+were trained on the masks and predicted {len(data.valid_idxs)} validation images without a label.
+What each was trained on: {masks}. *+ par* are the same predictions with borders refined along colours.
 
 {table([s for _,s,_ in done], 'valid')}
 '''
@@ -249,8 +302,8 @@ on one of which more had been found, on background, and on an object of another 
 {machine()}; {time.strftime('%Y-%m-%d')}; {seconds:.0f} s a seed.
 '''
 
-def main():
-    args = parse()
+def run_set(args):
+    "All seeds of a set, and its table"
     done = []
     for seed in args.seeds:
         print(f'-- seed {seed}', flush=True)
@@ -264,5 +317,23 @@ def main():
     runs = [dict(seed=s, stages=st, steps=d) for s,st,d in done]
     segment = None if args.no_segment else vars(seg)
     save_result(args.results, f'quality-{name}', text, **made, recipe=vars(recipe), segment=segment, runs=runs)
+    return dict(done=done, images=len(data.train_idxs), same=args.source!='creatures')
+
+def run_all(args):
+    "Every set, and one table of all"
+    from all_sets import all_text, compared, sets_below, COMPARED
+    found = {}
+    for name,source in sets_below(args.all).items():
+        print(f'- {name}', flush=True)
+        found[name] = run_set(argparse.Namespace(**{**vars(args), 'source':source, 'name':name}))
+    made = dict(command=command_line('quality'), machine=machine(), date=time.strftime('%Y-%m-%d'))
+    text = f'{all_text(found, args.seeds)}\n`{made["command"]}`\n{made["machine"]}; {made["date"]}.\n'
+    pairs = {name:{what:compared(f, a, b) for what,a,b in COMPARED} for name,f in found.items()}
+    save_result(args.results, 'quality-all', text, **made, compared=pairs)
+
+def main():
+    args = parse()
+    if args.all: run_all(args)
+    else: run_set(args)
 
 if __name__=='__main__': main()

@@ -44,9 +44,12 @@ def test_masks_are_chosen_by_name(masked):
     assert item.key=='validation' and (item.mask()==2).all()
     with fails('affinity', 'give a folder', 'pseudo, psl, round 1'): mask_folder(masked, 'affinity')
     (masked.out/'masks_affinity').mkdir()
+    (masked.out/'masks_affinity/affinity.json').write_text('{}', encoding='utf-8')
     assert mask_folder(masked, 'affinity').name=='masks_affinity' and mask_folder(masked).name=='masks'
     masked.recipe = masked.recipe.__class__(**{**masked.recipe.__dict__, 'affinity':True})
     assert mask_folder(masked).name=='masks_affinity'
+    (masked.out/'masks_affinity/affinity.json').unlink() # They are being made
+    assert mask_folder(masked).name=='masks'
 
 def test_a_folder_may_hold_masks_of_other_pictures(masked, tmp_path):
     for name,size in dict(a=(40,20), other=(30,20), lost=(8,8)).items(): save_mask(np.ones(size[::-1], np.uint8), tmp_path/f'm/{name}.png')

@@ -1,5 +1,5 @@
 "Every notebook runs from top to bottom, as `nbdev-test` would run it: one test each, so that they are counted."
-import os, re, signal
+import os, re, shutil, signal, tempfile
 import pytest
 from nbdev.config import get_config
 from nbdev.doclinks import nbglob
@@ -15,13 +15,18 @@ def files(): return {p for p in cfg.nbs_path.rglob('*') if '__pycache__' not in 
 
 @pytest.fixture
 def unspoilt():
-    "What a notebook changes in its process is put back after it."
-    cwd,env,handler = os.getcwd(),dict(os.environ),signal.getsignal(signal.SIGINT)
-    yield
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(env)
-    signal.signal(signal.SIGINT, handler)
+    "What a notebook changes in its process is put back after it; what it wrote to the temporary folder is removed."
+    cwd,env,handler,tmp = os.getcwd(),dict(os.environ),signal.getsignal(signal.SIGINT),tempfile.tempdir
+    own = tempfile.mkdtemp(prefix='page_') # A short path, as sockets of workers lie in it
+    os.environ['TMPDIR'] = tempfile.tempdir = own
+    try: yield
+    finally:
+        os.chdir(cwd)
+        shutil.rmtree(own, ignore_errors=True)
+        os.environ.clear()
+        os.environ.update(env)
+        tempfile.tempdir = tmp
+        signal.signal(signal.SIGINT, handler)
 
 def test_all_notebooks_are_found():
     there = {p.name for p in ROOT.glob('nbs/**/[!_.]*.ipynb') if '.ipynb_checkpoints' not in p.parts}

@@ -1,5 +1,6 @@
 "Which masks to correct: where a run contradicts itself, spread over classes and looks, and never one that was corrected."
 import csv, shutil
+from dataclasses import replace
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
@@ -160,5 +161,7 @@ def test_masks_are_those_the_segmenter_was_trained_on(trained):
     assert training_masks(trained)==trained.out/'masks'
     (trained.out/'masks_affinity').mkdir()
     (trained.out/'masks_affinity/affinity.json').write_text('{}', encoding='utf-8')
+    assert training_masks(trained)==trained.out/'masks' # Its recipe doesn't ask for these
+    trained.recipe = replace(trained.recipe, affinity=True)
     assert training_masks(trained)==trained.out/'masks_affinity'
 

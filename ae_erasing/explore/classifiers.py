@@ -18,7 +18,6 @@ from matplotlib import pyplot as plt
 from ..basics import AEError
 from ..data.plain_text import drawable, plain_text
 from ..pictures import class_colour
-from ..cam.networks import load_cam_model
 from ..cam.maps import class_maps, view_size
 from ..training import mean_colour
 from ..mining.regions import predict_probs, to_batch
@@ -75,11 +74,7 @@ def known(self:Classifiers, step): return self.path(step).is_file()
 @patch
 def _load(self:Classifiers, step):
     "Model and normalisation of a step"
-    path = self.path(step)
-    if not self.known(step):
-        gone = f'its weights are not in the run ({path.name} is gone), so its classifier can\'t be asked'
-        raise AEError(f'step {step}: {gone}')
-    model,meta = load_cam_model(path, self.mining.recipe.mine_stride)
+    model,meta = self.mining.classifier(step, self.mining.recipe.mine_stride)
     return model.to(self.device, memory_format=torch.channels_last),meta['stats']
 
 # %% ../../nbs/12_explore/02_classifiers.ipynb #classifiers-size-c

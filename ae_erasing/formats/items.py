@@ -17,6 +17,7 @@ from ..basics import AEError, atomic_write, listed, progress_function
 from ..data.images import IMAGE_SUFFIXES, image_size, open_mask, resize_mask, same_proportions
 from ..evaluation.mask_folders import index_folder, mask_fault
 from ..mining.run import MiningRun
+from ..masks.affinity_stage import masks_of_run
 from ..masks.rules import names_of
 from ..segmentation.segmenter import Segmenter
 
@@ -86,10 +87,8 @@ def mask_folder(
     masks:str|Path|None=None, # 'pseudo', 'affinity', a segmenter such as 'psl', a folder; None is as for training
 )->Path:
     "Where some masks of a run are; None is what a segmenter would be trained on."
-    affinity,predicted = mining.out/'masks_affinity',_predicted(mining)
-    if masks is None: masks = 'affinity' if mining.recipe.affinity and affinity.is_dir() else 'pseudo'
-    known = {'pseudo':mining.out/'masks', 'affinity':affinity, **predicted}
-    folder = known.get(str(masks), Path(masks).expanduser())
+    known = {'pseudo':mining.out/'masks', 'affinity':mining.out/'masks_affinity', **_predicted(mining)}
+    folder = masks_of_run(mining) if masks is None else known.get(str(masks), Path(masks).expanduser())
     if folder.is_dir(): return folder
     there = [k for k,p in known.items() if p.is_dir()]
     raise AEError(f'{folder}: is no folder of masks; give a folder, or one of those of the run: '

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 import torch
 from torch.nn import functional as F
-from ..basics import AEError, progress_function # first: it silences a warning of fastai's
+from ..basics import progress_function # first: it silences a warning of fastai's
 from fastai.vision.all import default_device
 from fastcore.basics import patch
-from ..cam.networks import load_cam_model
 from ..cam.maps import class_maps, normalise, view_size
 from ..cam.refinement import refine
 from ..mining.regions import to_batch
@@ -40,19 +39,11 @@ class AffinityStage:
         self.scales = tuple(mining.recipe.affinity_scales if scales is None else scales)
         self.folder,self.show = Path(folder),progress_function(progress)
         self.ids = mining.mined
-        self.model,self.meta = self._classifier()
+        model,self.meta = mining.classifier(1)
+        self.model = model.to(self.device)
         for i in self.each('features'): self._keep(i)
 
 # %% ../../nbs/10_masks/05_affinity_images.ipynb #affinity-classifier-1
-@patch
-def _classifier(self:AffinityStage):
-    "The classifier of step 1, and what is known of it"
-    path = self.mining.out/'step_1'/'model.safetensors'
-    if not path.is_file():
-        raise AEError(f'{path}: is missing; mine again, the stage needs the classifier of step 1')
-    model,meta = load_cam_model(path)
-    return model.to(self.device),meta
-
 @patch
 def each(self:AffinityStage,
     what:str, # What is done with them, for the progress

@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/10_masks/affinity_stage.html.md"""
 
 # %% auto #0
 __all__ = ['sure_pixels', 'train_head', 'improve_maps', 'seed_maps', 'low_thresholds', 'SureImages', 'train_affinity',
-           'replace_maps', 'affinity_masks', 'masks_to_train_on', 'add_affinity_masks']
+           'replace_maps', 'affinity_masks', 'masks_of_run', 'masks_to_train_on', 'add_affinity_masks']
 
 # %% ../../nbs/10_masks/06_affinity_stage.ipynb #affinity-002
 import json, shutil
@@ -207,16 +207,23 @@ def affinity_masks(
     return got
 
 # %% ../../nbs/10_masks/06_affinity_stage.ipynb #affinity-train-on-f
+def masks_of_run(
+    mining:MiningRun, # A run
+)->Path: # It need not exist
+    "Where the masks of a run are: those by learned affinity, if its recipe asks for them and they are made."
+    folder = mining.out/'masks_affinity'
+    made = mining.recipe.affinity and (folder/'affinity.json').is_file()
+    return folder if made else mining.out/'masks'
+
 def masks_to_train_on(
     mining:MiningRun, # A run
     device=None, # None is fastai's default
     progress:bool|Callable=False, # Show a bar, or call this function as `ProgressBar` is called
 )->Path: # Folder of masks
     "Where the masks are that a segmenter is trained on: by learned affinity if the recipe says so, else by rules."
-    if not mining.recipe.affinity: return mining.out/'masks'
-    folder = mining.out/'masks_affinity'
-    if not (folder/'affinity.json').is_file(): affinity_masks(mining, device=device, progress=progress)
-    return folder
+    made = (mining.out/'masks_affinity'/'affinity.json').is_file()
+    if mining.recipe.affinity and not made: affinity_masks(mining, device=device, progress=progress)
+    return masks_of_run(mining)
 
 # %% ../../nbs/10_masks/06_affinity_stage.ipynb #affinity-read-1
 def add_affinity_masks(

@@ -20,6 +20,7 @@ from ..data.sources import get_data
 from ..evaluation.sound_truth import truth_to_show
 from ..pictures import inline, overlay_heatmap, overlay_mask
 from ..cam.maps import enlarge
+from ..cam.networks import load_cam_model
 from .erasing import Regions
 from .regions import min_confidence
 from .run_images import data_of_run
@@ -94,6 +95,17 @@ def least(self:MiningRun, i, step):
 def mask(self:MiningRun, i, upto=None):
     "Regions of steps 1 to `upto`, or of all, as a mask: uint8 (H,W), 0 or class + 1"
     return region_mask(self.regions.first(i, upto or len(self.steps)), self.data.labels[i])
+
+# %% ../../nbs/08_mining/06_run.ipynb #run-classifier
+@patch
+def classifier(self:MiningRun,
+    step:int=1, # Number of the step
+    stride:int=None, # Pixels per location of its maps; None is that of its training
+)->tuple: # `CAMNet` in `eval` mode, and what is known of it, as `load_cam_model`
+    "The classifier that a step has trained; an `AEError` if its weights are gone."
+    path = self.out/f'step_{step}'/'model.safetensors'
+    if path.is_file(): return load_cam_model(path, stride)
+    raise AEError(f'{path}: is missing, and with it the classifier of step {step}; put it back, or mine again with --fresh')
 
 # %% ../../nbs/08_mining/06_run.ipynb #run-table
 _COLUMNS = dict(loss='.3f', confidence='.2f', mined='.1%', area='.1%', miou='.3f', precision='.3f', recall='.3f')

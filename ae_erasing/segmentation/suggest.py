@@ -19,9 +19,9 @@ from ..basics import AEError, atomic_write, progress_function
 from ..data.plain_text import plain_text
 from ..pictures import inline, overlay_mask
 from ..cam.maps import view_size
-from ..cam.networks import load_cam_model
 from ..mining.regions import to_batch
 from ..mining.run import MiningRun, open_mining
+from ..masks.affinity_stage import masks_of_run
 from .loaders import Corrections, MaskFolder, correction_path
 from .segmenter import Segmenter
 from .disagreement import SegmenterLook, disagreements, disagreement_text, mean_ranks
@@ -35,11 +35,9 @@ def image_looks(
     device=None, # None is fastai's default
 )->np.ndarray: # (N,D), each of length 1
     "What the classifier of step 1 sees in images as a whole."
-    path,device = mining.out/'step_1'/'model.safetensors',torch.device(device or default_device())
-    if not path.is_file():
-        raise AEError(f'{path}: is missing; mine again, images are compared by the classifier of step 1')
-    model,meta = load_cam_model(path)
-    model,r,looks = model.to(device),mining.recipe,[]
+    device,r,looks = torch.device(device or default_device()),mining.recipe,[]
+    model,meta = mining.classifier(1)
+    model.to(device)
     for i in idxs:
         size = view_size(mining.data.size(i, r.max_side), r.mine_size)
         x = to_batch(mining.data, [i], meta['stats'], size=size, max_side=r.max_side, device=device)
@@ -89,9 +87,7 @@ def training_masks(
 )->Path: # It need not exist
     "Where the masks of a run are that a segmenter was trained on, or would be."
     given = Path(seg.record['masks']) if seg and not seg.record['supervised'] else None
-    affinity = mining.out/'masks_affinity'
-    if given and given.is_dir(): return given
-    return affinity if (affinity/'affinity.json').is_file() else mining.out/'masks'
+    return given if given and given.is_dir() else masks_of_run(mining)
 
 class _Masks(MaskFolder):
     "The masks of a folder; None where one can't be read"
