@@ -27,10 +27,10 @@ def refuses(cli):
         assert [w for w in words if str(w) not in err]==[], err
     return f
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def source(tmp_path_factory): return photos(tmp_path_factory.mktemp('pets'), 12)
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def mined(source, tmp_path_factory):
     "A finished run by command, and what it printed; nothing may write there"
     out = tmp_path_factory.mktemp('mined')/'run'
@@ -41,7 +41,7 @@ def mined(source, tmp_path_factory):
 @pytest.fixture
 def run(mined, tmp_path): return Path(shutil.copytree(mined[0], tmp_path/'run'))
 
-USUAL = '--threshold', .5
+USUAL = '--threshold', .5, '--affinity' # How the shared run was mined
 
 COLOURS = dict(red=(255,0,0), lime=(0,255,0), blue=(0,0,255))
 

@@ -57,7 +57,7 @@ def test_values_are_line_numbers(cli, source, tmp_path, sees_colours, order):
     vocab = [l.strip('# ') for l in text.splitlines()] if text else list(KINDS)
     (tmp_path/'classes.txt').write_text(text or '')
     sees_colours(vocab)
-    code,said,err = cli(*mine_args(source, tmp_path/'run', *USUAL, *(('--classes', tmp_path/'classes.txt') if text else ())))
+    code,said,err = cli(*mine_args(source, tmp_path/'run', *(('--classes', tmp_path/'classes.txt') if text else ())))
     assert code==0 and not err and f'{len(vocab)} classes' in said
     for p in source.rglob('*.png'):
         m,true = mask(tmp_path/f'run/masks/{p.stem}.png'),spots(p)
@@ -139,7 +139,7 @@ def test_size_scales_what_is_mined(cli, source, tmp_path):
     want = dict(sizes, seed=3, pretrained='no', name='photos', arch='resnet10t')
     assert {k:r[k] for k in want}==want
     changed = {k for k,v in vars(p).items() if r[k]!=(list(v) if isinstance(v, tuple) else v)}
-    assert changed==want.keys()-{'name'}|{'epochs','steps'}
+    assert changed==want.keys()-{'name'}|{'epochs','steps','affinity'}
 
 def test_info_says_what_a_run_is(cli, mined, source, run):
     code,said,err = cli('info', run)
@@ -278,7 +278,7 @@ def test_a_class_that_floods_its_masks_is_named(run):
 
 def test_only_some_classes(cli, refuses, source, tmp_path):
     "Labels, values in masks, and a run that opens from its record; ground truth keeps the numbers of all classes"
-    code,said,err = cli(*mine_args(source, tmp_path/'run', *USUAL, '--only', 'emu,cat'))
+    code,said,err = cli(*mine_args(source, tmp_path/'run', '--only', 'emu,cat'))
     assert code==0 and not err and 'values in masks: 0 background, 1 emu, 2 cat, 255 unsure' in said
     assert '2 of 3 classes: emu, cat; pixels of others count as background' in said
     found = {v for p in (tmp_path/'run/masks').rglob('*.png') for v in np.unique(mask(p)).tolist()}
@@ -288,6 +288,6 @@ def test_only_some_classes(cli, refuses, source, tmp_path):
     assert run.data.vocab==('emu','cat') and run.data.values[:4]==(0,2,0,1)
     code,said,err = cli('score', tmp_path/'run', '--truth', truths(source, tmp_path/'truth'))
     assert code==0 and 'emu' in said, err
-    refuses(mine_args(source, tmp_path/'run', *USUAL), 'other classes', 'dog')
+    refuses(mine_args(source, tmp_path/'run'), 'other classes', 'dog')
     refuses(mine_args(source, tmp_path/'x', '--only', 'emo'), "class 'emo' is not in the data", "'emu'")
     refuses(mine_args(source, tmp_path/'x', '--others', 'ignore'), '--others', '--only')

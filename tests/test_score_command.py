@@ -65,6 +65,27 @@ def test_score_refuses_a_run_whose_images_are_gone(refuses, tmp_path, cli):
     shutil.rmtree(pets)
     refuses(('score', tmp_path/'run', '--truth', true), pets, 'no longer at', '--data')
 
+def test_after_an_update_only_predictions_of_these_images_count(cli, refuses, tmp_path):
+    "Validation images that changed or are new have no prediction yet: they are named, and the others are scored"
+    pets = photos(tmp_path/'pets', 6, ('train','valid'), negatives=0)
+    run,mine = tmp_path/'run',mine_args(pets, tmp_path/'run')
+    assert cli(*mine)[0]==0
+    valid = run/'segment/psl/round_1/valid'
+    shutil.copytree(truths(pets, tmp_path/'truth'), valid, ignore=shutil.ignore_patterns('train*'))
+    record = dict(recipe={}, supervised=False, masks=str(run/'masks'), rounds={'1':dict(loss=1., seconds=1.)})
+    (run/'segment/psl/segment.json').write_text(json.dumps(record))
+    (pets/'valid/cat/validp00.png').unlink()
+    for seed,name in (77,'validp01'),(78,'validp09'): picture(pets/f'valid/dog/{name}.png', ['dog'], seed)
+    true = truths(pets, tmp_path/'now')
+    refuses(('score', run, '--truth', true), '1 is gone (validp00), 1 has changed (validp01), 1 is new (validp09)', '--update')
+    assert cli(*mine, '--update')[0]==0
+    assert sorted(p.stem for p in valid.glob('*.png'))==['validp02','validp03','validp04','validp05']
+    code,said,err = cli('score', run, '--truth', true)
+    card = json.loads((run/'score.json').read_text())
+    psl, = (s['score'] for s in card['stages'] if s['stage']=='psl')
+    assert code==0 and not err and psl['miou']==1 and psl['n_images']==4
+    assert all(f'left out: {k}' in said for k in ('validp01','validp09')) and 'validp02' not in said
+
 def test_score_refuses_a_run_without_a_step(refuses, source, run):
     d = json.loads((run/'run.json').read_text())
     d['steps'] = {}

@@ -53,7 +53,7 @@ def mask(path): return np.array(Image.open(path))
 
 def mine_args(source, out, *more):
     "A `mine` command that takes seconds"
-    quick = '--arch', 'resnet10t', '--weights', 'no', '--size', 48, '--epochs', 1, '--steps', 1
+    quick = '--arch', 'resnet10t', '--weights', 'no', '--size', 48, '--epochs', 1, '--steps', 1, '--no-affinity'
     return [str(o) for o in ('mine', source, '--out', out, *quick, *more)]
 
 def command(*args, program=(sys.executable, '-m', 'ae_erasing.cli')):
