@@ -132,7 +132,7 @@ def interrupt(start, out, point, sig=signal.SIGKILL, tries=4):
         shutil.rmtree(out)
     pytest.fail(f'{point}: too fast to be hit')
 
-RARE = 'begun', 'step 1 trained', 'regions of step 2'
+RARE = 'begun', 'step 1 trained', 'training step 2', 'regions of step 2'
 
 @pytest.mark.parametrize('point', [pytest.param(p, marks=pytest.mark.slow) if p in RARE else p for p in POINTS])
 def test_kill(crowd, whole, tmp_path, point):

@@ -109,7 +109,7 @@ def ranks_of(launcher):
         if int(rest[1])==launcher: found.append(pid)
     return found
 
-@pytest.mark.parametrize('victim', (0,1))
+@pytest.mark.parametrize('victim', (pytest.param(0, marks=pytest.mark.slow), 1))
 def test_a_rank_dies(crowd, tmp_path, victim):
     "The others stop too, and another number of processes resumes"
     out = tmp_path/'run'
