@@ -12,7 +12,7 @@ import base64, io
 import numpy as np
 from matplotlib import pyplot as plt
 from PIL import Image
-from .data.images import resize_mask
+from .data.mask_files import resize_mask
 
 # %% ../nbs/05_pictures.ipynb #pictures-005
 CLASS_COLOURS = plt.get_cmap('tab20').colors

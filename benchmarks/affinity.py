@@ -28,7 +28,7 @@ def parse():
 def mean_maps(mining, side):
     "The steps' mean map of each mined image: the class that wins, its value, and the ground truth"
     from ae_erasing.cam.maps import enlarge
-    from ae_erasing.data.images import resize_mask
+    from ae_erasing.data.mask_files import resize_mask
     data,found = mining.data,[]
     for i in mining.mined:
         size = data.size(i, side)

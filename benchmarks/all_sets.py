@@ -23,7 +23,7 @@ def sets_below(folder):
 
 def image_mious(data, idxs, mask_of):
     "mIoU of each image that has ground truth, by key"
-    from ae_erasing.data.images import resize_mask
+    from ae_erasing.data.mask_files import resize_mask
     from ae_erasing.evaluation.metrics import confusion_matrix, scores
     n,found = len(data.vocab)+1,{}
     for i in idxs:
@@ -90,7 +90,7 @@ def stage_rows(sets):
     "A row for each set: the stages, and how far the segmenter is from that of all true masks"
     for name,found in sets.items():
         values = {k:stage_values(found['done'], v) for k,v in STAGES.items()}
-        share = np.array(values['PSL'])/np.array(values['all']) if values['all'] else []
+        share = [a/b for a,b in zip(values['PSL'], values['all']) if b>0]
         yield [name, *map(cell, values.values()), f'{np.mean(share):.2f}' if len(share) else '–']
 
 def seconds_rows(sets):

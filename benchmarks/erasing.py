@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from fastai.vision.all import DataLoaders, TfmdDL
-from ae_erasing.data.images import resize_mask
+from ae_erasing.data.mask_files import resize_mask
 from ae_erasing.data.labels import ImageLabels
 from ae_erasing.cam.learner import cam_learner
 from ae_erasing.mining.erasing import Erasing, Regions

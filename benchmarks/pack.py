@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from ae_erasing.basics import AEError
 from ae_erasing.data.images import open_image
-from ae_erasing.data.voc_fetch import find_devkit
+from ae_erasing.data.voc_devkit import find_devkit
 from ae_erasing.data.sources import get_data
 
 MB,QUALITIES = 1e6,(90,85,80,75,70,60,50,40)

@@ -61,7 +61,7 @@ def get_set(args):
 
 def hard_masks(mining):
     "The run's masks with unsure pixels taken for background"
-    from ae_erasing.data.images import open_mask
+    from ae_erasing.data.mask_files import open_mask
     from ae_erasing.masks.pseudo import save_mask
     for f in (mining.out/'masks').glob('*.png'):
         m = open_mask(f)

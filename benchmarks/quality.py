@@ -84,7 +84,7 @@ def fresh_pixels(first, t, labels, step, part):
 
 def added(mining, truth, part=.3):
     "The shares of `fresh_pixels` of each step"
-    from ae_erasing.data.images import resize_mask
+    from ae_erasing.data.mask_files import resize_mask
     new = np.zeros((len(mining.steps),4))
     for i in mining.mined:
         if (t := truth(i)) is None: continue
@@ -103,7 +103,7 @@ FEW = 10, 50
 
 def single_masks(mining, out):
     "Masks of the first step's maps as the classifier made them: the same thresholds, no erasing, no refining"
-    from ae_erasing.data.images import resize_mask
+    from ae_erasing.data.mask_files import resize_mask
     from ae_erasing.cam.maps import enlarge
     from ae_erasing.masks.rules import pseudo_mask
     from ae_erasing.masks.pseudo import save_mask
@@ -217,7 +217,7 @@ def run_seed(args, seed):
     "Mine with one seed, train segmenters; the stages' figures by name"
     from all_sets import of_run
     from ae_erasing.core import erase_loop
-    from ae_erasing.masks.score import truth_folder
+    from ae_erasing.masks.run_truth import truth_folder
     data,recipe = get_source(args, seed)
     out = args.runs/f'{args.name or data.name}-{seed}'
     mining,done = erase_loop(data, out, recipe),out/'quality.json'

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 import numpy as np, torch
 from PIL import Image
-from ae_erasing.data.images import mask_image, open_mask
+from ae_erasing.data.mask_files import mask_image, open_mask
 from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
 from ae_erasing.evaluation.sweep import Sweep
 from turns import add_common, md_table, take_turns, verdict, write_result

@@ -108,7 +108,7 @@ def kept_mask(mining, i, upto, rule):
 
 def miou(mining, upto, rule):
     "mIoU of the regions of training images"
-    from ae_erasing.data.images import resize_mask
+    from ae_erasing.data.mask_files import resize_mask
     from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
     data = mining.data
     cm = ConfusionMatrix(len(data.vocab)+1)

@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 
 from ae_erasing.basics import AEError
-from ae_erasing.data.images import mask_image
+from ae_erasing.data.mask_files import mask_image
 from ae_erasing.data.sources import get_data
 from ae_erasing.evaluation.sound_truth import sound_truth
-from ae_erasing.masks.score import truth_folder
+from ae_erasing.masks.run_truth import truth_folder
 
 W,H = 16,12
 CLASSES = 'cat','dog','emu'

@@ -10,7 +10,7 @@ from ae_erasing.masks.score import score_run
 from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop
 from ae_erasing.data.creatures import creatures
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.cam.networks import cam_model
 
 def test_each_pair_is_met_once():

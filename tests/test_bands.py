@@ -4,9 +4,12 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
+from ae_erasing.data.bands import band_numbers, bands_size, read_bands
 from ae_erasing.data.cache import cache_images
-from ae_erasing.data.depth import band_numbers, bands_size, read_bands, unknown_file, value_range
-from ae_erasing.data.images import image_files, image_size, open_image, open_mask
+from ae_erasing.data.depth import value_range
+from ae_erasing.data.image_paths import image_files
+from ae_erasing.data.images import image_size, open_image, unknown_file
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.data.sources import get_data
 from ae_erasing.segmentation.files import predict_files
 from ae_erasing.segmentation.networks import seg_model

@@ -4,7 +4,7 @@ import json, os, runpy, shutil, subprocess, sys, tarfile
 from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
-from ae_erasing.data.images import mask_image, open_mask
+from ae_erasing.data.mask_files import mask_image, open_mask
 from ae_erasing.data.sources import get_data
 from conftest import fails
 

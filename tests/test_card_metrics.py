@@ -3,7 +3,7 @@ import json
 from dataclasses import replace
 import matplotlib.pyplot as plt, numpy as np, pytest
 
-from ae_erasing.data.images import resize_mask
+from ae_erasing.data.mask_files import resize_mask
 from ae_erasing.evaluation.boundaries import BoundaryMatrix
 from ae_erasing.evaluation.card_metrics import *
 from ae_erasing.evaluation.confidences import Confidences

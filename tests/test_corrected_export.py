@@ -4,7 +4,7 @@ import numpy as np, pytest
 from PIL import Image
 
 from ae_erasing.commands.segment import correction_folder
-from ae_erasing.data.images import open_mask, voc_palette
+from ae_erasing.data.mask_files import open_mask, voc_palette
 from ae_erasing.formats.brush_code import brush_code
 from ae_erasing.formats.export import export_masks
 from ae_erasing.masks.pseudo import save_mask

@@ -4,7 +4,7 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.evaluation.score_card import ScoreCard
 from ae_erasing.masks.pseudo import save_mask
 from ae_erasing.segmentation.loaders import Corrections, MaskFolder, correction_path, mask_dls, save_correction, with_corrections

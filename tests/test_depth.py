@@ -4,11 +4,12 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing.data import rows
+from ae_erasing.data import file_checks
 from ae_erasing.data.cache import cache_images
 from ae_erasing.data.depth import value_range
 from ae_erasing.data.folders import from_folder
 from ae_erasing.data.images import open_image, reading_image
+from ae_erasing.data.rows import from_rows
 from ae_erasing.data.tables import from_csv
 from ae_erasing.segmentation import files
 from ae_erasing.segmentation.networks import load_seg_model, save_seg_model, seg_model
@@ -181,11 +182,11 @@ def test_a_cache_and_a_run_see_the_same_pixels_and_another_range_is_other_data(t
 
 def test_ranges_are_remembered_with_what_was_looked_at(tmp_path, monkeypatch):
     "The second opening decodes nothing"
-    monkeypatch.setattr(rows, '_MANY', 1)
+    monkeypatch.setattr(file_checks, '_MANY', 1)
     lines = [(p, [p.parent.name], True) for p in sorted(scan(tmp_path).rglob('*.png'))]
-    def opened(): return rows.from_rows('scan', lines, tmp_path, memory=tmp_path/'.looked.json')
+    def opened(): return from_rows('scan', lines, tmp_path, memory=tmp_path/'.looked.json')
     first = opened()
-    monkeypatch.setattr(rows, '_look', lambda path: (f'{path} was opened again', None, None))
+    monkeypatch.setattr(file_checks, '_look', lambda path: (f'{path} was opened again', None, None))
     again = opened()
     assert again.ranges==first.ranges=={'whole':(0,4095)} and again.notes==first.notes and highest(again)==highest(first)
 

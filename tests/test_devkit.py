@@ -7,7 +7,7 @@ from PIL import Image
 from ae_erasing.data.sources import get_data
 from ae_erasing.data.tables import from_csv
 from ae_erasing.data.voc import voc2012
-from ae_erasing.data.voc_fetch import find_devkit
+from ae_erasing.data.voc_devkit import find_devkit
 from conftest import fails
 from tiny_data import ROWS, WANT, XML, by_key, devkit, photo, said
 

@@ -3,7 +3,7 @@ import json, resource, shutil, subprocess, sys
 import numpy as np, pytest
 from PIL import Image
 
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.data.sources import get_data
 from ae_erasing.cam.backbones import PACKAGED, has_packaged
 from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
@@ -113,7 +113,7 @@ def test_quality(tmp_path):
     card = json.loads((tmp_path/'runs/tiny-0/score.json').read_text())
     assert {s['stage']:s['score']['miou'] for s in card['stages']}=={k:v['miou'] for k,v in stages.items()}
     valid = [k for k,v in stages.items() if v['split']=='valid']
-    assert valid==[f'{n}{par}' for n in ('cam','plain','psl, round 1','psl, round 2','supervised') for par in ('',' + par')]
+    assert valid==[f'{n}{par}' for n in ('cam','plain','psl, round 1','psl, round 2','supervised','few10') for par in ('',' + par')]
     assert all(f'| {k} | – |' in text for k in valid)
     assert d['segment']['epochs']==1 and '6 validation images' in text and '| pseudo masks + par |' in text
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ae_erasing.core import erase_loop
 from ae_erasing.data.creatures import creatures
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.explore.classifiers import plot_answers
 from ae_erasing.explore.explorer import Explorer
 from ae_erasing.explore.look import plot_film

@@ -4,7 +4,7 @@ import numpy as np, pytest
 from PIL import Image
 
 from ae_erasing.data.creatures import creatures
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.formats.export import FORMATS, export_masks, find_format, read_masks
 from ae_erasing.formats.reading import match_run
 from ae_erasing.masks.pseudo import save_mask, write_masks
@@ -99,7 +99,7 @@ def test_masks_that_are_left_out_are_listed(masked, tmp_path):
 
 # The table of the page
 
-PAGE = ROOT/'nbs/13_formats/10_export.ipynb'
+PAGE = ROOT/'nbs/13_formats/15_export.ipynb'
 
 @pytest.fixture(scope='module')
 def table():

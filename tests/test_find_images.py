@@ -2,7 +2,7 @@
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ae_erasing.data.rows import run_keys
+from ae_erasing.data.image_keys import run_keys
 from ae_erasing.segmentation.files import find_images
 from conftest import fails
 from saved_segmenter import pictures

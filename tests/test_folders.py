@@ -1,14 +1,10 @@
 "Folders of classes, with and without a split, become datasets."
-import os, shutil, sys
+import os, shutil
 from pathlib import Path
-from types import SimpleNamespace
 import pytest
-from PIL import Image
 
 import ae_erasing.data.loaders # `data.dls`; chkstyle: ignore # noqa: F401
-from ae_erasing.data import images
 from ae_erasing.data.folders import from_folder
-from ae_erasing.data.images import IMAGE_SUFFIXES, image_files, unread_note
 from ae_erasing.data.sources import get_data
 from conftest import fails
 from tiny_data import ROWS, WANT, by_key, devkit, photo, photos, said, table
@@ -149,44 +145,6 @@ def test_a_table_in_the_folder_is_pointed_at(tmp_path):
     table(photos(tmp_path, '1.png', '2.png')/'labels.csv', 'image,labels\n1.png,cat\n2.png,dog\n')
     with fails('holds no folders, but a table', f'give {tmp_path/"labels.csv"}'): from_folder(tmp_path)
 
-# what is read
-
-@pytest.mark.parametrize('suffix', ('jfif','avif','jp2','jpe','tga','pgm','j2k','psd','mpo','webp'))
-def test_all_that_pillow_reads_is_read(suffix, tmp_path):
-    assert f'.{suffix}' in IMAGE_SUFFIXES
-    if suffix=='psd': return # Pillow writes none
-    data = from_folder(photos(tmp_path, f'cat/a.{suffix}', f'dog/b.{suffix.upper()}'))
-    assert by_key(data)=={'a':({'cat'},True), 'b':({'dog'},True)} and not data.notes and data.image(0).mode=='RGB'
-
-@pytest.mark.parametrize('files,says', ((('cat/x.heic','dog/y.HEIC','cat/z.raw'), ('3 files', '2 .heic', '1 .raw', 'pillow-heif')),
-    (('cat/x.cr2',), ('1 files', '1 .cr2')), (('loose.NEF','cat/in/y.dng'), ('2 files', '1 .nef', '1 .dng'))))
-def test_files_that_look_like_images_and_are_not_read_are_counted(files, says, tmp_path):
-    photos(tmp_path, 'cat/1.png', 'dog/2.png')
-    for f in files:
-        (tmp_path/f).parent.mkdir(exist_ok=True)
-        (tmp_path/f).write_bytes(b'x')
-    data = from_folder(tmp_path)
-    assert len(data)==2 and said(data, 'look like images and are not read', *says)
-
-def test_hidden_files_are_not_counted(tmp_path):
-    for f in ('.a.heic','__MACOSX/b.raw','notes.txt','clip.mp4'): photo(tmp_path/'x.png').parent.joinpath(f).parent.mkdir(exist_ok=True)
-    for f in ('.a.heic','__MACOSX/b.raw','notes.txt','clip.mp4'): (tmp_path/f).touch()
-    assert unread_note(tmp_path)==[]
-
-def test_heic_is_read_with_pillow_heif(tmp_path):
-    heif = pytest.importorskip('pillow_heif')
-    for name in ('cat/a','dog/b'): heif.from_pillow(Image.open(photo(tmp_path/f'{name}.png'))).save(tmp_path/f'{name}.heic')
-    for p in tmp_path.rglob('*.png'): p.unlink()
-    data = from_folder(tmp_path)
-    assert [p.name for p in image_files(tmp_path)]==['a.heic','b.heic'] and data.vocab==('cat','dog') and data.image(0).size==(24,18)
-
-def test_pillow_heif_is_asked_if_it_is_there(monkeypatch):
-    asked = []
-    monkeypatch.setitem(sys.modules, 'pillow_heif', SimpleNamespace(register_heif_opener=lambda: asked.append(True)))
-    assert images._readable()==IMAGE_SUFFIXES and asked
-    monkeypatch.setitem(sys.modules, 'pillow_heif', None)
-    assert images._readable()==IMAGE_SUFFIXES
-
 # links
 
 @pytest.fixture
@@ -215,19 +173,3 @@ def test_links_that_lead_in_a_circle_do_no_harm(linked, tmp_path):
     (linked/'dog/self').symlink_to(linked/'dog')
     (linked/'dog/gone').symlink_to(tmp_path/'nowhere')
     assert {k:v for k,v in by_key(from_folder(linked)).items()}=={'1':({'cat'},True), '3':({'cat'},True), '4':({'cat'},True), '2':({'dog'},True)}
-
-# what is remembered
-
-def test_sound_files_of_folders_and_tables_are_remembered(tmp_path, monkeypatch):
-    monkeypatch.setattr('ae_erasing.data.rows._MANY', 2)
-    looked = []
-    from ae_erasing.data import rows
-    look = rows._look
-    monkeypatch.setattr(rows, '_look', lambda p, bands=None: (looked.append(p.name), look(p, bands))[1])
-    photos(tmp_path, 'cat/1.png', 'dog/2.png', 'dog/3.png')
-    t = table(tmp_path/'l.csv', 'image,labels\ncat/1.png,cat\ndog/2.png,dog\ndog/3.png,dog\n')
-    first = from_folder(tmp_path)
-    assert sorted(looked)==['1.png','2.png','3.png'] and (tmp_path/'.looked.json').exists()
-    assert from_folder(tmp_path)==first and by_key(get_data(t))==by_key(first) and len(looked)==3
-    photo(tmp_path/'dog/3.png', 9, (30,30))
-    assert len(from_folder(tmp_path))==3 and looked[3:]==['3.png']

@@ -2,7 +2,7 @@
 import json
 import numpy as np, pytest
 
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.data.sources import get_data
 from ae_erasing.formats.export import read_masks
 from ae_erasing.formats.reading import match_run

@@ -1,11 +1,10 @@
-"Images of any mode, depth and orientation open as they look; masks open as their numbers."
+"Images of any mode, depth and orientation open as they look."
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing.data.folders import from_folder
-from ae_erasing.data.images import image_size, open_image, open_mask, work_size
-from conftest import fails
+from ae_erasing.data.images import image_size, open_image, work_size
 from tiny_data import photo, said
 
 RED,GREEN,BLUE,WHITE,BLACK = (255,0,0),(0,255,0),(0,0,255),(255,)*3,(0,)*3
@@ -112,15 +111,3 @@ def test_damaged_exif_is_no_reason_to_fail_later(bytes_, tmp_path):
     data = from_folder(tmp_path)
     for i in range(len(data)): assert data.image(i, 16).size==data.size(i, 16)
     assert len(data)==2 or said(data, 'skipped cat/a.jpg')
-
-# masks
-
-def test_masks_that_are_colour_images_are_refused(tmp_path):
-    Image.new('RGB', (4,4)).save(tmp_path/'m.png')
-    with fails('m.png', 'RGB', 'indexed'): open_mask(tmp_path/'m.png')
-    values = np.array([[0,1],[20,255]], np.uint8)
-    for palette in (None, [v for v in range(256) for _ in range(3)]):
-        im = Image.fromarray(values)
-        if palette: im.putpalette(palette)
-        im.save(tmp_path/'m.png')
-        np.testing.assert_array_equal(open_mask(tmp_path/'m.png'), values)

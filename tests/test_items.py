@@ -5,7 +5,7 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
 from ae_erasing.basics import AEError
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.data.labels import ImageLabels
 from ae_erasing.formats.items import MaskItem, mask_folder, opened, put_picture, run_items
 from ae_erasing.formats.reading import ReadMasks, key_of, match_run, unzipped, value_names

@@ -5,7 +5,7 @@ import numpy as np, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing.data.images import voc_palette
+from ae_erasing.data.mask_files import voc_palette
 from sound_sets import BACK, CLASSES, H, KINDS, TURNS, W, Case, corners, noise
 
 OPS = {k:[] for k in KINDS}

@@ -2,7 +2,7 @@
 import numpy as np, pytest
 from PIL import Image
 
-from ae_erasing.data.images import same_proportions
+from ae_erasing.data.mask_files import same_proportions
 from ae_erasing.evaluation.mask_folders import *
 from ae_erasing.evaluation.metrics import confusion_matrix
 from conftest import fails

@@ -25,7 +25,7 @@ def opened(monkeypatch):
     monkeypatch.setattr('ae_erasing.segmentation.segment.segment', work)
     monkeypatch.setattr('ae_erasing.masks.score.score_run', work)
     monkeypatch.setattr('ae_erasing.explore.report.write_report', work)
-    monkeypatch.setattr('ae_erasing.masks.score.truth_folder', lambda *args: lambda i: None)
+    monkeypatch.setattr('ae_erasing.masks.run_truth.truth_folder', lambda *args: lambda i: None)
     return seen
 
 ARGS = dict(segment=('--name','x'), report=())

@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from ae_erasing.cam.maps import view_size
-from ae_erasing.data.images import voc_palette
+from ae_erasing.data.mask_files import voc_palette
 from ae_erasing.segmentation.networks import seg_model
 from ae_erasing.segmentation.onnx import ViewNet, _same_padding, export_onnx, export_program
 from ae_erasing.segmentation.predict import predict_image

@@ -1,7 +1,7 @@
 "`ae-erasing predict`, as a user gives it."
 import pytest
 
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from command_line import cli, refuses # chkstyle: ignore # chkstyle: ignore
 from saved_segmenter import pictures, segmenter
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
 
-from ae_erasing.data.images import image_size, open_image, voc_palette
+from ae_erasing.data.images import image_size, open_image
+from ae_erasing.data.mask_files import voc_palette
 from ae_erasing.segmentation import files
 from ae_erasing.segmentation.files import find_images, predict_files
 from colour_net import COLOURS, MASK, META, PICTURE, net # chkstyle: ignore

@@ -5,7 +5,7 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from ae_erasing.data.images import open_mask, voc_palette
+from ae_erasing.data.mask_files import open_mask, voc_palette
 from ae_erasing.masks.pseudo import image_mask, refine_mask, save_mask, write_masks
 from ae_erasing.masks.rules import map_background
 from conftest import fails

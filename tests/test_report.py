@@ -22,7 +22,7 @@ from ae_erasing.masks.score import score_run
 from ae_erasing.segmentation.loaders import save_correction
 from ae_erasing.explore.html import *
 from ae_erasing.explore.rating import Rating
-from ae_erasing.explore.summary import *
+from ae_erasing.explore.results import find_predictions, find_segmenters
 from ae_erasing.explore.report import *
 from ae_erasing.core import erase_loop
 from ae_erasing.cli import main
@@ -336,22 +336,6 @@ def test_views_of_an_image(mining):
     assert mining.plot([1]).axes[2].images[0].get_array().shape==v['step 2'].shape
     gone = mining.regions.erased(1, 1)
     assert v['step 2'][gone].std(0).max()<1e-6 and v['step 1'][gone].std(0).max()>.05
-
-def test_recipe_in_words():
-    said = ' '.join(in_words(read_recipe('photos', stay_within=.23, min_confidence=.37, fill='.1 .2 .3', steps=3)))
-    for s in ('3 erase steps', 'above 0.23', 'at least 0.37', '0.1 0.2 0.3'): assert s in said
-    plain = ' '.join(in_words(read_recipe('photos', stay_within=0, min_confidence=0, refine_iters=0)))
-    assert 'from step 2' not in plain and 'refined' not in plain
-
-def test_the_line_that_repeats_a_run(mining, tmp_path):
-    assert to_repeat(mining) is None
-    data,recipe = get_data('creatures', n=8, n_valid=2, size=32),read_recipe('creatures', lr=.123, scales='1 2', steps=2)
-    run = open_run(tmp_path/'c', data, recipe)
-    run['steps'] = {'1':{}}
-    (tmp_path/'c'/'run.json').write_text(json.dumps(run))
-    def loop(d, out, name, **kwargs): return d.fingerprint(),read_recipe(name, **kwargs)
-    line = to_repeat(MiningRun(data, tmp_path/'c'))
-    assert eval(line, dict(erase_loop=loop, get_data=get_data))==(data.fingerprint(), recipe)
 
 def test_the_command(tmp_path, capsys):
     out,data = tmp_path/'run',get_data('creatures', n=10, n_valid=2, size=48, seed=3)

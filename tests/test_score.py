@@ -1,14 +1,12 @@
 "Scores of a run's stages: what is counted, and what is said of how masks were made."
 from dataclasses import replace
-from unicodedata import normalize
-import numpy as np, pytest
+import pytest
 
-from ae_erasing.evaluation.mask_folders import index_folder
 from ae_erasing.evaluation.metrics import scores
-from ae_erasing.masks.pseudo import save_mask, write_masks
-from ae_erasing.masks.score import cam_sweep, count_masks, score_run, truth_folder
+from ae_erasing.masks.pseudo import write_masks
+from ae_erasing.masks.score import cam_sweep, count_masks, score_run
 from conftest import fails
-from hand_run import KEYS, LABELS, mining, truth  # chkstyle: ignore
+from hand_run import mining, truth  # chkstyle: ignore
 
 @pytest.fixture
 def scored(mining):
@@ -48,24 +46,3 @@ def test_other_classes_than_the_labels_are_refused(scored):
     scored.data = replace(scored.data, open_truth=lambda item: truth(item)+4)
     with fails('5 of 5', 'in the same order', '--classes'): score_run(scored)
     with fails('hand', 'no ground truth', '--truth'): score_run(scored, lambda i: None)
-
-def test_ground_truth_from_a_folder_by_key_or_by_name(mining, tmp_path):
-    folder = tmp_path/'gt'
-    for n in ('dir/b','c d'): save_mask(np.full((20,40), len(n), np.uint8), folder/f'{n}.png')
-    find = truth_folder(folder, mining)
-    assert [None if (t := find(i)) is None else int(t[0,0]) for i in range(len(LABELS))]==[None,5,3,None,None,None] and KEYS[2]=='dir/c d'
-
-def test_a_folder_that_cannot_be_ground_truth_is_refused(mining, tmp_path):
-    with fails('nowhere', 'is no folder'): truth_folder(tmp_path/'nowhere', mining)
-    write_masks(mining, progress=False)
-    with fails('masks of the run itself'): truth_folder(mining.out/'masks', mining)
-
-@pytest.mark.parametrize('form', ('NFC','NFD'))
-def test_ground_truth_may_be_named_in_either_unicode_form(mining, form, tmp_path, monkeypatch):
-    "Zips from a Mac write é as e and an accent"
-    name = normalize(form, 'café é')
-    save_mask(np.full((20,40), 3, np.uint8), tmp_path/f'{name}.png')
-    other = 'NFD' if form=='NFC' else 'NFC'
-    monkeypatch.setattr('ae_erasing.masks.score.names_of', lambda m, i: [normalize(other, 'café é')])
-    assert truth_folder(tmp_path, mining)(0).max()==3
-    assert index_folder(tmp_path)[0](normalize(other, 'café é'))==tmp_path/f'{name}.png'

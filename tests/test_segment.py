@@ -4,7 +4,7 @@ import numpy as np, pytest
 from PIL import Image
 
 from ae_erasing.core import erase_loop
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.masks.pseudo import save_mask
 from ae_erasing.mining.run import open_mining
 from ae_erasing.segmentation.networks import load_seg_model

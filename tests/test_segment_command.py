@@ -2,7 +2,7 @@
 import csv, json
 import numpy as np, pytest, torch
 
-from ae_erasing.data.images import open_mask
+from ae_erasing.data.mask_files import open_mask
 from ae_erasing.masks.pseudo import save_mask
 from command_line import cli, refuses # chkstyle: ignore
 from seg_runs import run, source # chkstyle: ignore

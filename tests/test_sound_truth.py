@@ -10,11 +10,12 @@ from PIL import Image
 
 from ae_erasing.basics import AEError, write_json
 from ae_erasing.cam.maps import write_maps
-from ae_erasing.data.images import mask_image, open_mask
+from ae_erasing.data.mask_files import mask_image, open_mask
 from ae_erasing.data.sources import get_data
 from ae_erasing.evaluation.sound_truth import check_against, is_turned, sound_truth, with_sound_truth
 from ae_erasing.masks.pseudo import write_masks
-from ae_erasing.masks.score import check_predictions, score_run, truth_folder
+from ae_erasing.masks.run_truth import check_predictions, truth_folder
+from ae_erasing.masks.score import score_run
 from ae_erasing.mining.erasing import Regions
 from ae_erasing.mining.run import MiningRun
 from ae_erasing.mining.run_folder import RunFolder, open_run

@@ -3,7 +3,7 @@ import contextlib, io, os, shutil
 import pytest
 from PIL import Image
 
-from ae_erasing.data import rows, voc_fetch
+from ae_erasing.data import file_checks, voc_devkit, voc_fetch
 from ae_erasing.data.folders import from_folder
 from ae_erasing.data.voc import voc2012
 from ae_erasing.data.sources import get_data
@@ -17,7 +17,8 @@ from voc_kit import archives, both, made, one_site, site, whole # chkstyle: igno
 @pytest.fixture
 def mini(archives, monkeypatch):
     "The real names stand for the small archives"
-    for k,v in dict(VOC_ARCHIVE=archives[0], SBD_ARCHIVE=archives[1], VOC_COUNTS=MINI).items(): monkeypatch.setattr(voc_fetch, k, v)
+    monkeypatch.setattr(voc_devkit, 'VOC_COUNTS', MINI)
+    for k,v in dict(VOC_ARCHIVE=archives[0], SBD_ARCHIVE=archives[1]).items(): monkeypatch.setattr(voc_fetch, k, v)
 
 def by_key(data): return {k:({data.vocab[c] for c in ls},t) for k,ls,t in zip(data.keys, data.labels, data.train)}
 WANT = {n:({CLASSES[i%20]}|({'person'} if i%4==0 else set()),n in AUG) for i,n in enumerate(IDS) if n in AUG+VAL}
@@ -54,15 +55,15 @@ def plain(data): return data.keys,data.labels,data.vocab,data.train,data.notes
 @pytest.fixture
 def counted(monkeypatch):
     "Pictures that were decoded in order to check them"
-    seen,look = [],rows._look
+    seen,look = [],file_checks._look
     def one(p, bands=None):
         seen.append(p.name)
         return look(p, bands)
-    monkeypatch.setattr(rows, '_look', one)
+    monkeypatch.setattr(file_checks, '_look', one)
     return seen
 
 def test_a_large_devkit_is_looked_at_once(whole, counted, monkeypatch):
-    monkeypatch.setattr(rows, '_MANY', 20)
+    monkeypatch.setattr(file_checks, '_MANY', 20)
     first,n = plain(voc2012(whole)),len(counted)
     assert n==len(WANT) and plain(voc2012(whole))==first and len(counted)==n
     p = whole/'JPEGImages'/f'{IDS[12]}.jpg'
@@ -77,7 +78,7 @@ def test_a_large_devkit_is_looked_at_once(whole, counted, monkeypatch):
 
 @pytest.mark.parametrize('other_size,later', [(0,1), (1,0)])
 def test_a_file_of_another_time_or_size_is_looked_at_again(other_size, later, whole, counted, monkeypatch):
-    monkeypatch.setattr(rows, '_MANY', 20)
+    monkeypatch.setattr(file_checks, '_MANY', 20)
     voc2012(whole)
     counted.clear()
     p = whole/'JPEGImages'/f'{IDS[12]}.jpg'
@@ -88,7 +89,7 @@ def test_a_file_of_another_time_or_size_is_looked_at_again(other_size, later, wh
 
 @pytest.mark.parametrize('memory', (b'', b'[1,2]', b'{"2008_000000.jpg": 7}', b'{"2008_000000.jpg": [1]}', b'\xff\xfe', None))
 def test_a_damaged_memory_is_no_harm(memory, whole, counted, monkeypatch):
-    monkeypatch.setattr(rows, '_MANY', 20)
+    monkeypatch.setattr(file_checks, '_MANY', 20)
     if memory is None: (whole/'.looked.json').mkdir()
     else: (whole/'.looked.json').write_bytes(memory)
     assert by_key(voc2012(whole))==WANT==by_key(voc2012(whole)) and len(counted)==len(WANT)*(1+(memory is None))
@@ -97,7 +98,7 @@ def test_few_pictures_are_not_remembered_and_many_in_folders_are(whole, counted,
     voc2012(whole)
     voc2012(whole)
     assert len(counted)==2*len(WANT) and not list(tmp_path.rglob('.looked.json'))
-    monkeypatch.setattr(rows, '_MANY', 1)
+    monkeypatch.setattr(file_checks, '_MANY', 1)
     for i in range(3): shutil.copytree(whole/'JPEGImages', tmp_path/'photos'/f'c{i}')
     counted.clear()
     first,n = plain(from_folder(tmp_path/'photos')),len(counted)

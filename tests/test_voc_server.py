@@ -5,7 +5,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from ae_erasing.basics import AEError
-from ae_erasing.data.images import mask_image, open_mask, voc_palette
+from ae_erasing.data.mask_files import mask_image, open_mask, voc_palette
 from ae_erasing.evaluation.mask_checks import mask_histogram, refuse_truth
 from ae_erasing.evaluation.mask_folders import score_folder
 from ae_erasing.evaluation.metrics import scores

@@ -15,6 +15,14 @@ def masks(seed, n, shape=(17,13), ignore=.15, unsure=0.):
         return m
     return mask(ignore),mask(unsure)
 
+def block(*pairs, size=100):
+    "A mask of (value, number of pixels); the rest is background"
+    m = np.zeros(size*size, np.uint8)
+    for v,n in pairs:
+        m[:n] = v
+        m = np.roll(m, -n)
+    return m.reshape(size, size)
+
 def write(path, mask, palette=True):
     "Save a mask as PNG, grey or indexed"
     path.parent.mkdir(parents=True, exist_ok=True)

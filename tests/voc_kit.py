@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.io import savemat
 from scipy.sparse import csc_array
 
-from ae_erasing.data.images import mask_image
+from ae_erasing.data.mask_files import mask_image
 from ae_erasing.data.download import Archive
 from ae_erasing.data.voc_fetch import add_sbd
 

@@ -61,7 +61,7 @@ def affinity_warning(
     folder:Path, # Masks by learned affinity
 )->str: # Empty if there is nothing to say
     "The classes that cover far more of the masks by learned affinity than of those by the rules, in words."
-    from ae_erasing.data.images import open_mask
+    from ae_erasing.data.mask_files import open_mask
     from ae_erasing.masks.shares import mean_shares, runaway_classes, runaway_text
     data = mining.data
     def shares(of): return mean_shares(lambda i: open_mask(of/f'{data.keys[i]}.png'), data.train_idxs, len(data.vocab))
@@ -253,7 +253,7 @@ _DEMO_FILES = {
 # %% ../../nbs/17_commands/01_mine.ipynb #demo-segment-f
 def _demo_segmenter(mining, data, out, seed):
     "Train a segmenter, predict unseen images, and draw both"
-    from ae_erasing.masks.score import plot_masks
+    from ae_erasing.masks.run_truth import plot_masks
     from ae_erasing.segmentation.files import predict_files
     from ae_erasing.segmentation.segment import segment as train
     typer.echo('A segmentation network is trained on the masks; it also predicts which classes an image has.')

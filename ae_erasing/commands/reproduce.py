@@ -47,7 +47,7 @@ def _both_recipes(name, arch, change, seg_change):
 def _voc_data(folder, images, valid, out):
     "VOC 2012, or as many of its images as were asked for; printed"
     from ae_erasing.data.sources import get_data
-    from ae_erasing.data.voc_fetch import find_devkit
+    from ae_erasing.data.voc_devkit import find_devkit
     from ae_erasing.paper import fewer
     data = get_data(folder, download=find_devkit(folder) is None)
     if images: data = fewer(data, images, valid)

@@ -17,7 +17,7 @@ from .app import Data, Force, IgnoreValue, Run, Truth, app, check_paths
 # %% ../../nbs/17_commands/03_score.ipynb #score-truth-of
 def _judged(mining, truth, force):
     "The ground truth by which all rows of a card are counted; an image that one of them lacks is left out"
-    from ae_erasing.masks.score import judged_truth, truth_folder
+    from ae_erasing.masks.run_truth import judged_truth, truth_folder
     from ae_erasing.segmentation.segmenter import Segmenter
     found = judged_truth(mining, truth_folder(truth, mining) if truth else None, force)
     for js in sorted((mining.out/'segment').glob('*/segment.json')):
@@ -28,7 +28,7 @@ def _judged(mining, truth, force):
 # %% ../../nbs/17_commands/03_score.ipynb #score-predictions
 def _add_predictions(mining, card, folder, find, truth, force):
     "Score a folder of predictions, and print what is odd about them"
-    from ae_erasing.masks.score import check_predictions, truth_by_name
+    from ae_erasing.masks.run_truth import check_predictions, truth_by_name
     from ae_erasing.segmentation.segmenter import add_predictions
     notes = check_predictions(mining, folder, force)
     left_out = add_predictions(mining, card, folder, truth_by_name(mining, find, truth))
@@ -101,7 +101,7 @@ def report(
     check_paths(truth=truth, predictions=predictions, source=data)
     from ae_erasing.mining.run import open_mining
     from ae_erasing.evaluation.sound_truth import sound_truth
-    from ae_erasing.masks.score import truth_folder
+    from ae_erasing.masks.run_truth import truth_folder
     from ae_erasing.explore.report import write_report
     mining = open_mining(run, data)
     mining.data = mining.data.ignoring(ignore_value)

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from ..basics import AEError, thread_map
 from ..data.class_names import name_forms
-from ..data.images import UnreadableMask, open_mask, resize_mask, same_proportions
+from ..data.mask_files import UnreadableMask, open_mask, resize_mask, same_proportions
 from .metrics import ConfusionMatrix, as_array, size_text
 
 # %% ../../nbs/02_evaluation/02_mask_folders.ipynb #folders-list

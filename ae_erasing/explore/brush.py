@@ -13,7 +13,7 @@ from pathlib import Path
 import anywidget, ipywidgets as widgets, numpy as np, traitlets
 from PIL import Image, ImageDraw
 from ..basics import AEError
-from ..data.images import open_mask, resize_mask
+from ..data.mask_files import open_mask, resize_mask
 from ..mining.run import MiningRun
 from ..masks.rules import IGNORE
 from ..segmentation.loaders import correction_path, save_correction

@@ -18,7 +18,7 @@ from IPython.display import display
 from matplotlib import pyplot as plt
 from PIL import Image
 from ..basics import AEError
-from ..data.images import resize_mask
+from ..data.mask_files import resize_mask
 from ..data.plain_text import plain_text
 from ..pictures import overlay_mask
 from ..mining.run import MiningRun, open_mining

@@ -13,7 +13,7 @@ from fastcore.basics import patch
 from matplotlib import pyplot as plt
 from PIL import Image
 from ..basics import AEError
-from ..data.images import resize_mask
+from ..data.mask_files import resize_mask
 from ..evaluation.sound_truth import truth_to_show
 from ..pictures import overlay_heatmap, overlay_mask
 from ..cam.maps import enlarge

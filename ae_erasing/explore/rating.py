@@ -13,7 +13,7 @@ import numpy as np
 from fastcore.basics import patch
 from fastcore.xml import Code, Div, H2, P, Section
 from ..basics import AEError
-from ..data.images import open_mask, resize_mask
+from ..data.mask_files import open_mask, resize_mask
 from ..data.labels import ImageLabels
 from ..evaluation.metrics import ConfusionMatrix, scores
 from ..mining.run import MiningRun

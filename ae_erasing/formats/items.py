@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from ..basics import AEError, atomic_write, listed, progress_function
-from ..data.images import IMAGE_SUFFIXES, image_size, open_mask, resize_mask, same_proportions
+from ..data.images import image_size
+from ..data.image_paths import IMAGE_SUFFIXES
+from ..data.mask_files import open_mask, resize_mask, same_proportions
 from ..evaluation.mask_folders import index_folder, mask_fault
 from ..mining.run import MiningRun
 from ..masks.affinity_stage import masks_of_run

@@ -14,9 +14,9 @@ import numpy as np, torch
 from PIL import Image
 from torch.nn import functional as F
 from ..basics import AEError, atomic_write, progress_function
-from ..data.images import mask_image, resize_mask
+from ..data.mask_files import mask_image, resize_mask
 from ..data.class_names import class_lines
-from ..evaluation.mask_checks import MaskHistogram
+from ..evaluation.histogram import MaskHistogram
 from ..cam.maps import view_size
 from ..cam.crf import CRFS, REFINERS
 from ..mining.run import MiningRun

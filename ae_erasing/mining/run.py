@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from fastcore.basics import patch
 from ..basics import AEError, spread
-from ..data.images import resize_mask
+from ..data.mask_files import resize_mask
 from ..data.plain_text import plain_text
 from ..data.labels import ImageLabels
 from ..data.sources import get_data

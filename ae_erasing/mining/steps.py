@@ -9,7 +9,7 @@ __all__ = ['region_mask', 'step_summary', 'step_line']
 
 # %% ../../nbs/08_mining/04_steps.ipynb #steps-imports
 import numpy as np
-from ..data.images import resize_mask
+from ..data.mask_files import resize_mask
 from ..data.labels import ImageLabels
 from ..evaluation.metrics import ConfusionMatrix, scores
 from ..training import train_losses

@@ -11,7 +11,7 @@ __all__ = ['image_confidences', 'segmenter_confidences', 'calibrate']
 import numpy as np, torch
 from ..basics import progress_function # first: it silences a warning of fastai's
 from fastai.vision.all import default_device
-from ..data.images import resize_mask
+from ..data.mask_files import resize_mask
 from ..evaluation.score_card import ScoreCard
 from ..evaluation.confidences import Confidences
 from ..evaluation.card_metrics import add_calibration, add_coverage

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np, torch
 from scipy import ndimage
 from scipy.stats import rankdata
-from ..data.images import resize_mask
+from ..data.mask_files import resize_mask
 from ..cam.maps import view_size
 from ..mining.regions import to_batch
 from ..mining.run import MiningRun

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ..basics import NOT_THERE, AEError, atomic_write, check_there, progress_function
-from ..data.images import image_files, open_image, picture_suffixes, unread_note, work_size
-from ..data.depth import band_numbers
-from ..data.rows import run_keys
+from ..data.images import open_image, work_size
+from ..data.image_paths import image_files, picture_suffixes, unread_note
+from ..data.bands import band_numbers
+from ..data.image_keys import run_keys
 from ..pictures import overlay_mask
 from ..masks.pseudo import save_mask
 from .networks import load_seg_model

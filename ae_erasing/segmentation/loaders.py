@@ -17,7 +17,7 @@ import numpy as np, torch
 from PIL import Image
 from fastcore.basics import patch, store_attr
 from ..basics import AEError, listed
-from ..data.images import open_mask, resize_mask
+from ..data.mask_files import open_mask, resize_mask
 from ..data.labels import ImageLabels
 from ..data.loaders import CropFlip
 from ..evaluation.mask_checks import refuse_truth

@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np, torch
 from torch import nn
 from ..basics import AEError, atomic_write
-from ..data.images import voc_palette
+from ..data.mask_files import voc_palette
 from ..cam.maps import view_size
 from .networks import SegNet, load_seg_model
 from .predict import weigh

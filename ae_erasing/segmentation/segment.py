@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..basics import AEError, atomic_write, progress_function, write_json
-from ..data.images import resize_mask
+from ..data.mask_files import resize_mask
 from ..data.labels import ImageLabels, check_ignore
 from ..distributed import rank0_first, init_distributed, rank_bs, rank_shard, barrier
 from ..recipe import takes_hyperparameters, vary
