@@ -29,7 +29,7 @@ def parse():
     p.add_argument('--valid', type=int, default=100, help='and to draw for validation')
     p.add_argument('--no-segment', action='store_true', help='leave segmenters out')
     p.add_argument('--seg-set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the segmenter\'s recipe, e.g. size=128')
-    p.add_argument('--truth', type=Path, default=None, help='folder of true masks, if the source has none')
+    p.add_argument('--ground-truth', dest='truth', type=Path, default=None, help='folder of true masks, if the source has none')
     p.add_argument('--results', type=Path, default=HERE/'results')
     p.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the recipe, e.g. steps=4 threshold=.6')
     p.add_argument('--steps', type=int, default=None)

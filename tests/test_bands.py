@@ -179,6 +179,6 @@ def test_bands_from_mining_to_prediction(cli, refuses, tmp_path):
         m[10:30,12:34] = 1+(p.parent.name=='dog')
         Image.fromarray(m).save(tmp_path/'truth'/f'{p.stem}.png')
     for what in ('score','report'):
-        code,_,err = cli(what, tmp_path/'run', '--truth', tmp_path/'truth')
+        code,_,err = cli(what, tmp_path/'run', '--ground-truth', tmp_path/'truth')
         assert code==0, err
     refuses(('mine', tmp_path/'in', '--out', tmp_path/'x', '--bands', '5,4'), '--bands 5,4')

@@ -59,7 +59,7 @@ def test_help_is_fast():
     lines = res.stdout.splitlines()
     assert lines[-2].strip()=='heavy:' and float(lines[-1].split()[1])<2
     for w in ('mine segment predict score report info export-voc voc demo reproduce --rounds --min-confidence --pred-size --refiner '
-        '--threshold --truth --images --label-delim --fresh SOURCE RUN').split(): assert w in res.stdout, w
+        '--threshold --ground-truth --images --label-delim --fresh SOURCE RUN').split(): assert w in res.stdout, w
 
 SOON = '''import os, sys, time
 from ae_erasing.cli import main
@@ -85,9 +85,9 @@ SOON_WRONG = [('mine nowhere --out o', 'nowhere: is not there; give the path of 
     ('predict nowhere x.jpg --out o', 'nowhere: is not there; give the folder of a run'),
     ('predict there there no.jpg --out o', 'no.jpg: is not there; give a picture'),
     ('predict there x*.jpg --out o --scales big', '--scales'),
-    ('score nowhere', 'nowhere: holds no run'), ('score there/run --truth no', 'no: is no folder'),
+    ('score nowhere', 'nowhere: holds no run'), ('score there/run --ground-truth no', 'no: is no folder'),
     ('report there', 'there: holds no run'),
-    ('report there/run --truth no', 'no: is no folder'), ('info nowhere', 'nowhere: holds no run')]
+    ('report there/run --ground-truth no', 'no: is no folder'), ('info nowhere', 'nowhere: holds no run')]
 
 def test_a_mistyped_path_is_told_at_once(tmp_path):
     "Within a second of a processor's time, before torch is loaded"

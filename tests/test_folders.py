@@ -100,7 +100,7 @@ def test_only_validation_images_is_an_error(tmp_path):
 @pytest.mark.parametrize('top', ('','train/'))
 def test_images_and_masks_are_no_classes(images, masks, top, tmp_path):
     photos(tmp_path, f'{top}{images}/1.png', f'{top}{images}/2.png', f'{top}{masks}/1.png', f'{top}{masks}/2.png')
-    with fails(f'images ({images}) and masks ({masks})', 'CSV table (image,labels)', f'--images {tmp_path/top/images}', f'--truth {tmp_path/top/masks}'):
+    with fails(f'images ({images}) and masks ({masks})', 'CSV table (image,labels)', f'--images {tmp_path/top/images}', f'--ground-truth {tmp_path/top/masks}'):
         from_folder(tmp_path)
 
 def test_class_folders_among_the_images_are_pointed_at(tmp_path):
@@ -115,7 +115,7 @@ def test_one_folder_of_images_is_no_class(name, tmp_path):
 
 def test_a_class_called_masks_is_noted(tmp_path):
     data = from_folder(photos(tmp_path, 'cat/1.png', 'dog/2.png', 'masks/3.png'))
-    assert data.vocab==('cat','dog','masks') and said(data, 'masks is taken for a class', '--truth')
+    assert data.vocab==('cat','dog','masks') and said(data, 'masks is taken for a class', '--ground-truth')
 
 # too deep, or not deep enough
 

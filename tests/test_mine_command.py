@@ -261,7 +261,7 @@ def test_affinity_adds_masks_without_unsure_pixels(cli, run, source):
     made = sorted((run/'masks_affinity').rglob('*.png'))
     assert len(made)==14 and all((mask(p)!=255).all() for p in made)
     truths(source, run.parent/'truth')
-    code,out,err = cli('score', run, '--truth', run.parent/'truth')
+    code,out,err = cli('score', run, '--ground-truth', run.parent/'truth')
     assert code==0 and 'masks by learned affinity' in out, err
 
 def test_a_class_that_floods_its_masks_is_named(run):
@@ -286,7 +286,7 @@ def test_only_some_classes(cli, refuses, source, tmp_path):
     from ae_erasing.mining.run import open_mining
     run = open_mining(tmp_path/'run')
     assert run.data.vocab==('emu','cat') and run.data.values[:4]==(0,2,0,1)
-    code,said,err = cli('score', tmp_path/'run', '--truth', truths(source, tmp_path/'truth'))
+    code,said,err = cli('score', tmp_path/'run', '--ground-truth', truths(source, tmp_path/'truth'))
     assert code==0 and 'emu' in said, err
     refuses(mine_args(source, tmp_path/'run'), 'other classes', 'dog')
     refuses(mine_args(source, tmp_path/'x', '--only', 'emo'), "class 'emo' is not in the data", "'emu'")

@@ -195,7 +195,7 @@ def test_without_truth(full):
     p = read(write_report(without_truth(full)))
     assert not any(a['alt'].startswith('ground truth') for a in p.named('img')) and 'mIoU' not in ' '.join(p.said('figcaption'))
     assert 'Rated lowest' in p.said('h3') and 'The worst' not in p.said('h3') and 'not a score' in p.prose and 'confidence' in p.prose
-    assert any('--truth FOLDER' in c for c in p.said('code'))
+    assert any('--ground-truth FOLDER' in c for c in p.said('code'))
 
 def test_truth_from_elsewhere(full):
     asked = []
@@ -343,5 +343,5 @@ def test_the_command(tmp_path, capsys):
     with pytest.raises(SystemExit) as e: main(['report', str(out)])
     assert not e.value.code and capsys.readouterr().out.startswith(f'written: {out/"report.html"} (')
     read(out/'report.html')
-    with pytest.raises(SystemExit) as e: main(['report', str(out), '--truth', str(tmp_path/'nowhere')])
+    with pytest.raises(SystemExit) as e: main(['report', str(out), '--ground-truth', str(tmp_path/'nowhere')])
     assert e.value.code==2 and 'nowhere' in capsys.readouterr().err

@@ -45,4 +45,4 @@ def test_masks_without_ground_truth_are_not_counted(scored):
 def test_other_classes_than_the_labels_are_refused(scored):
     scored.data = replace(scored.data, open_truth=lambda item: truth(item)+4)
     with fails('5 of 5', 'in the same order', '--classes'): score_run(scored)
-    with fails('hand', 'no ground truth', '--truth'): score_run(scored, lambda i: None)
+    with fails('hand', 'no ground truth', '--ground-truth'): score_run(scored, lambda i: None)

@@ -9,7 +9,7 @@ from tiny import mine_args, photos, picture
 # --- score
 
 def test_score_writes_a_card_of_all_stages(cli, source, run, tmp_path):
-    code,said,err = cli('score', run, '--truth', truths(source, tmp_path/'truth'))
+    code,said,err = cli('score', run, '--ground-truth', truths(source, tmp_path/'truth'))
     assert code==0 and not err
     card = json.loads((run/'score.json').read_text())
     stages = {s['stage']:s for s in card['stages']}
@@ -22,7 +22,7 @@ def test_score_writes_a_card_of_all_stages(cli, source, run, tmp_path):
     assert (run/'score.md').read_text() in said and str(run/'score.md') in said and 'scores in' in cli('info', run)[1]
 
 def test_score_of_creatures_needs_no_folder(cli, tmp_path):
-    "Drawn data brings its ground truth along: no --truth needed, from another process too."
+    "Drawn data brings its ground truth along: no --ground-truth needed, from another process too."
     from ae_erasing.data.sources import get_data
     from ae_erasing.core import erase_loop
     over = dict(size=48, mine_size=48, epochs=1, steps=1, scales=(1,), flip='no')
@@ -32,28 +32,28 @@ def test_score_of_creatures_needs_no_folder(cli, tmp_path):
 
 def test_more_is_measured_on_request(cli, refuses, source, run, tmp_path):
     true = truths(source, tmp_path/'truth')
-    assert cli('score', run, '--truth', true)[0]==0
+    assert cli('score', run, '--truth', true)[0]==0 # Its short name
     plain = json.loads((run/'score.json').read_text())
     assert {*plain['metrics']}=={'boundary','confusion','maps','coverage'}
     assert list(plain['metrics']['maps']['single CAM']['numbers'])==['PxAP %']
-    code,said,err = cli('score', run, '--truth', true, '--metrics', 'boxes, calibration')
+    code,said,err = cli('score', run, '--ground-truth', true, '--metrics', 'boxes, calibration')
     more = json.loads((run/'score.json').read_text())
     assert code==0 and not err and more['stages']==plain['stages'] and 'MaxBoxAcc %' in said and 'classifier' in said
     assert list(more['metrics']['images']) and more['metrics']['boundary']==plain['metrics']['boundary']
-    refuses(('score', run, '--truth', true, '--metrics', 'boxes,speed'), '--metrics speed', 'boxes, calibration or all')
+    refuses(('score', run, '--ground-truth', true, '--metrics', 'boxes,speed'), '--metrics speed', 'boxes, calibration or all')
 
 def test_bad_ground_truth_is_refused(refuses, source, run, tmp_path):
-    refuses(('score', run), run, '--truth')
-    refuses(('score', run, '--truth', tmp_path/'gone'), tmp_path/'gone', 'is no folder')
-    refuses(('score', run, '--truth', run/'masks'), run/'masks', 'the run itself')
+    refuses(('score', run), run, '--ground-truth')
+    refuses(('score', run, '--ground-truth', tmp_path/'gone'), tmp_path/'gone', 'is no folder')
+    refuses(('score', run, '--ground-truth', run/'masks'), run/'masks', 'the run itself')
     (tmp_path/'link').symlink_to(run/'masks')
-    refuses(('score', run, '--truth', tmp_path/'link'), 'the run itself')
+    refuses(('score', run, '--ground-truth', tmp_path/'link'), 'the run itself')
     (tmp_path/'empty').mkdir()
-    refuses(('score', run, '--truth', tmp_path/'empty'), source.name, 'no ground truth')
-    refuses(('score', run, '--truth', truths(source, tmp_path/'shuffled', dict(cat=2, dog=3, emu=1, _none=0))), 'same order', '--classes')
+    refuses(('score', run, '--ground-truth', tmp_path/'empty'), source.name, 'no ground truth')
+    refuses(('score', run, '--ground-truth', truths(source, tmp_path/'shuffled', dict(cat=2, dog=3, emu=1, _none=0))), 'same order', '--classes')
     rgb = truths(source, tmp_path/'rgb')
     for p in rgb.iterdir(): Image.new('RGB', (48,48)).save(p)
-    refuses(('score', run, '--truth', rgb), 'n0: is a RGB picture', '13 more')
+    refuses(('score', run, '--ground-truth', rgb), 'n0: is a RGB picture', '13 more')
     assert not (run/'score.json').exists()
 
 def test_score_refuses_a_run_whose_images_are_gone(refuses, tmp_path, cli):
@@ -61,9 +61,9 @@ def test_score_refuses_a_run_whose_images_are_gone(refuses, tmp_path, cli):
     assert cli(*mine_args(pets, tmp_path/'run'))[0]==0
     true = truths(pets, tmp_path/'truth')
     (pets/'cat/p00.png').unlink()
-    refuses(('score', tmp_path/'run', '--truth', true), tmp_path/'run', '1 is gone (p00)')
+    refuses(('score', tmp_path/'run', '--ground-truth', true), tmp_path/'run', '1 is gone (p00)')
     shutil.rmtree(pets)
-    refuses(('score', tmp_path/'run', '--truth', true), pets, 'no longer at', '--data')
+    refuses(('score', tmp_path/'run', '--ground-truth', true), pets, 'no longer at', '--data')
 
 def test_after_an_update_only_predictions_of_these_images_count(cli, refuses, tmp_path):
     "Validation images that changed or are new have no prediction yet: they are named, and the others are scored"
@@ -77,10 +77,10 @@ def test_after_an_update_only_predictions_of_these_images_count(cli, refuses, tm
     (pets/'valid/cat/validp00.png').unlink()
     for seed,name in (77,'validp01'),(78,'validp09'): picture(pets/f'valid/dog/{name}.png', ['dog'], seed)
     true = truths(pets, tmp_path/'now')
-    refuses(('score', run, '--truth', true), '1 is gone (validp00), 1 has changed (validp01), 1 is new (validp09)', '--update')
+    refuses(('score', run, '--ground-truth', true), '1 is gone (validp00), 1 has changed (validp01), 1 is new (validp09)', '--update')
     assert cli(*mine, '--update')[0]==0
     assert sorted(p.stem for p in valid.glob('*.png'))==['validp02','validp03','validp04','validp05']
-    code,said,err = cli('score', run, '--truth', true)
+    code,said,err = cli('score', run, '--ground-truth', true)
     card = json.loads((run/'score.json').read_text())
     psl, = (s['score'] for s in card['stages'] if s['stage']=='psl')
     assert code==0 and not err and psl['miou']==1 and psl['n_images']==4
@@ -90,7 +90,7 @@ def test_score_refuses_a_run_without_a_step(refuses, source, run):
     d = json.loads((run/'run.json').read_text())
     d['steps'] = {}
     (run/'run.json').write_text(json.dumps(d))
-    refuses(('score', run, '--truth', source), run, 'no step')
+    refuses(('score', run, '--ground-truth', source), run, 'no step')
 
 # --- export-voc
 
@@ -144,10 +144,10 @@ def test_another_ignore_value_scores_the_same(cli, refuses, source, run, tmp_pat
             m = np.array(Image.open(p))
             m[:7] = v
             Image.fromarray(m).save(p)
-    assert cli('score', run, '--truth', a)[0]==0
+    assert cli('score', run, '--ground-truth', a)[0]==0
     want = json.loads((run/'score.json').read_text(encoding='utf-8'))['stages']
-    assert cli('score', run, '--truth', b, '--ignore-value', 254)[0]==0
+    assert cli('score', run, '--ground-truth', b, '--ignore-value', 254)[0]==0
     assert json.loads((run/'score.json').read_text(encoding='utf-8'))['stages']==want
-    refuses(('score', run, '--truth', b), 'the value 254')
-    refuses(('score', run, '--truth', b, '--ignore-value', 2), '--ignore-value 2', "class 'dog'")
-    assert cli('report', run, '--truth', b, '--ignore-value', 254)[0]==0
+    refuses(('score', run, '--ground-truth', b), 'the value 254')
+    refuses(('score', run, '--ground-truth', b, '--ignore-value', 2), '--ignore-value 2', "class 'dog'")
+    assert cli('report', run, '--ground-truth', b, '--ignore-value', 254)[0]==0

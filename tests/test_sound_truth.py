@@ -257,18 +257,18 @@ def test_the_card_keeps_what_was_left_out(mining, tmp_path):
 
 def test_score_prints_what_is_odd(cli, refuses, mining, tmp_path):
     truth = write(tmp_path/'truth', every(other, NAMES[::2]))
-    refuses(('score', mining.out, '--truth', truth), '6 of 12 ground truth masks', '--force')
-    code,said,err = cli('score', mining.out, '--truth', truth, '--force')
+    refuses(('score', mining.out, '--ground-truth', truth), '6 of 12 ground truth masks', '--force')
+    code,said,err = cli('score', mining.out, '--ground-truth', truth, '--force')
     assert code==0 and not err and '- 6 of 12 ground truth masks hold classes' in said
 
 def test_score_leaves_out_and_lists(cli, mining, tmp_path):
     truth = write(tmp_path/'truth', every(transposed, NAMES[:6]))
-    code,said,err = cli('score', mining.out, '--truth', truth)
+    code,said,err = cli('score', mining.out, '--ground-truth', truth)
     assert code==0 and not err and said.count('- left out: cat')==6 and 'images: 6 ' in said
     assert len(json.loads((mining.out/'score.json').read_text(encoding='utf-8'))['left_out'])==6
 
 def test_report_says_what_it_leaves_out(cli, mining, tmp_path):
-    code,said,_ = cli('report', mining.out, '--truth', write(tmp_path/'truth', dict(cat1=transposed, dog1=other)))
+    code,said,_ = cli('report', mining.out, '--ground-truth', write(tmp_path/'truth', dict(cat1=transposed, dog1=other)))
     assert code==0 and 'left out: cat1: is 64x80' in said and '1 of 11 ground truth masks hold classes' in said
 
 # predictions
@@ -277,7 +277,7 @@ def test_predictions_are_checked(cli, refuses, mining, tmp_path):
     truth = write(tmp_path/'truth')
     def odd(m): return m+8
     given = write(tmp_path/'p', dict(cat0=transposed, cat1=half, dog0=odd, dog1=other))
-    code,said,err = cli('score', mining.out, '--truth', truth, '--predictions', given)
+    code,said,err = cli('score', mining.out, '--ground-truth', truth, '--predictions', given)
     assert code==0 and not err
     assert '  1 of 12 predicted masks have other sizes than their images, but the same proportions, and are resized: cat1' in said
     assert '  1 of 10 predicted masks hold classes their images are not labelled with: dog1 (cat)' in said
@@ -287,7 +287,7 @@ def test_predictions_are_checked(cli, refuses, mining, tmp_path):
 
 def test_predictions_that_can_mostly_not_be_used_are_refused(refuses, mining, tmp_path):
     def odd(m): return m+8
-    args = 'score', mining.out, '--truth', write(tmp_path/'truth'), '--predictions'
+    args = 'score', mining.out, '--ground-truth', write(tmp_path/'truth'), '--predictions'
     refuses((*args, write(tmp_path/'white', every(white))), '12 of 12 predicted masks hold only 0 and 255')
     refuses((*args, write(tmp_path/'turned', every(transposed))), 'cat0: is 64x80 and its image 80x64')
     refuses((*args, write(tmp_path/'odd', every(odd))), 'cat0: has the value 8')
@@ -300,7 +300,7 @@ def test_predictions_are_held_against_the_ground_truth_of_the_rest(cli, mining, 
     "And against that of images which are not in the run"
     truth = write(tmp_path/'truth', every(half, ['cat0']) | every(transposed, ['dog0']), [*NAMES, 'dog in the street'])
     given = write(tmp_path/'p', names=['cat0','dog0','dog in the street'])
-    code,said,err = cli('score', mining.out, '--truth', truth, '--predictions', given)
+    code,said,err = cli('score', mining.out, '--ground-truth', truth, '--predictions', given)
     assert code==0 and not err and '  left out: dog0: no ground truth' in said
     stage = json.loads((mining.out/'score.json').read_text(encoding='utf-8'))['stages'][-1]
     assert stage['score']['n_images']==2 and stage['score']['miou']==1

@@ -72,7 +72,7 @@ Run = Annotated[Path, typer.Argument(metavar='RUN', help='Folder of a run.')]
 RunOut = Annotated[Path, typer.Option(help='Folder of the run; if there is a run already, it is resumed.')]
 Data = Annotated[Optional[Path], typer.Option(
     help='Where the images of the run are now, if they were moved.')]
-Truth = Annotated[Optional[Path], typer.Option(
+Truth = Annotated[Optional[Path], typer.Option('--ground-truth', '--truth',
     help='Folder of ground truth, PNGs named like the images; not needed for creatures and devkits.')]
 IgnoreValue = Annotated[int, typer.Option(
     help='Value of pixels that are not judged, where it is not 255: 0 to 254, no class; -1 is 255.')]

@@ -76,7 +76,7 @@ def score(
     mining = open_mining(run, data)
     mining.data = mining.data.ignoring(ignore_value)
     if truth is None and mining.data.open_truth is None:
-        advice = 'give --truth, a folder of PNGs named like the images'
+        advice = 'give --ground-truth, a folder of PNGs named like the images'
         raise AEError(f'{run}: its images came without ground truth; {advice}')
     find = _judged(mining, truth, force)
     card = add_affinity_masks(mining, score_run(mining, find, boxes='boxes' in more), find)

@@ -52,7 +52,7 @@ def _check_classes(path):
     classes = len(_subfolders(images[0]))>1 and not _loose(images[0])
     mine = f'list them in a CSV table (image,labels) and give that with --images {images[0]}'
     if classes: mine = f'give {images[0]}'
-    score = f'; score with --truth {masks[0]}' if masks else ''
+    score = f'; score with --ground-truth {masks[0]}' if masks else ''
     raise AEError(f'{path}: holds {what}, not a folder for each class; {mine}{score}')
 
 # %% ../../nbs/01_data/12_folders.ipynb #folders-split
@@ -75,7 +75,7 @@ def _folder_notes(inner, split, odd, found):
     if empty: notes.append(f'{len(empty)} class folders hold no images: {listed(empty)}')
     masks = sorted({p.name for p in _named([d for d,_,fs in found if fs], _MASKS)})
     if masks: notes.append(f'{listed(masks)} is taken for a class; '
-        'if it holds masks, move it elsewhere and score with --truth')
+        'if it holds masks, move it elsewhere and score with --ground-truth')
     return notes
 
 # %% ../../nbs/01_data/12_folders.ipynb #folders-no

@@ -132,7 +132,7 @@ def making(self:Report):
 # %% ../../nbs/12_explore/10_report.ipynb #report-scored-code
 def _not_scored(run, known):
     "The command that adds scores"
-    command = Code(f'ae-erasing score {run}{"" if known else " --truth FOLDER"}')
+    command = Code(f'ae-erasing score {run}{"" if known else " --ground-truth FOLDER"}')
     return P('Nothing is scored yet: ', command, ' adds it, given ground truth masks.')
 
 @patch
@@ -255,7 +255,7 @@ def images(self:Report):
     by = 'the lowest confidence of the first classifier in one of their labels'
     if r.known: by = 'their own mIoU, in which unsure pixels count as background (the score card leaves them out)'
     def masks(i): return [('pseudo mask', self.pseudo(i), self.said(r, i))]
-    more = P('Ground truth given by ', Code(f'ae-erasing report {run} --truth FOLDER'), ' would rank them by mIoU.')
+    more = P('Ground truth given by ', Code(f'ae-erasing report {run} --ground-truth FOLDER'), ' would rank them by mIoU.')
     return Section(H2('Pseudo masks'), pixel_shares(r.shares), *self.extremes(r.order, r.known, by, masks),
         None if r.known else more, id='images')
 

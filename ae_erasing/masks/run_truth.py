@@ -54,7 +54,7 @@ def judged_truth(
     found = sound_truth(data, truth, idxs, force)
     if not found.known.intersection(data.train_idxs):
         raise AEError(f'{data.name}: no ground truth for any of the images; '
-            'give --truth, a folder of PNG masks named like the images')
+            'give --ground-truth, a folder of PNG masks named like the images')
     for sign in ('masks','masks_affinity/affinity.json'):
         if (mining.out/sign).exists(): found.require(mining.out/Path(sign).parts[0], data, data.train_idxs)
     return found
