@@ -8,8 +8,13 @@ os.environ.setdefault('MPLBACKEND', 'agg')
 os.environ.setdefault('TQDM_DISABLE', '1')
 
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 from browser import browser, lab # chkstyle: ignore
+
+# A busy machine is no fault of a test: hypothesis reads the whole package before its first example
+settings.register_profile('busy', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('busy')
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.append(str(ROOT/'.venv/annotators')) # The annotation tools of tests/annotators.txt, after all that the environment has itself

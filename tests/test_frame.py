@@ -110,7 +110,7 @@ def test_nothing_unfinished(tmp_path):
     marks = re.compile(r'\b(TO[D]O|FIX[M]E|T[K]|XX[X])\b|^(<{7}|={7}|>{7})( |$)', re.M)
     d = tree(tmp_path/'copy')
     files = [p for p in d.rglob('*') if p.is_file() and (p.suffix[1:] in prose or p.name in ('Makefile', 'run'))]
-    assert {'Makefile', 'README.md', '04_labels.ipynb', 'labels.py', 'test_frame.py', 'settings.ini'} <= {p.name for p in files}
+    assert {'Makefile', 'README.md', '07_labels.ipynb', 'labels.py', 'test_frame.py', 'settings.ini'} <= {p.name for p in files}
     def content(p):
         if p.suffix!='.ipynb': return p.read_text(encoding='utf-8')
         return '\n'.join(text(c['source']) for c in json.loads(p.read_text())['cells'])
