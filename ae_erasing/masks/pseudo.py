@@ -80,7 +80,7 @@ def refine_mask(
     mask:np.ndarray, # uint8 (H,W): 0 background, class + 1, 255 unsure
     im:Image.Image, # The picture it lies over, as large
     labels:tuple=None, # The image's classes; None takes those that occur
-    by:str='par', # "par" for `cam.refine`, "crf" for `cam.dense_crf`, "lattice" for `cam.lattice_crf`
+    by:str='par', # "par" for `cam.refinement.refine`, "crf" for `cam.crf.dense_crf`, "lattice" for `cam.crf.lattice_crf`
     keep:float=0., # Pixels whose best label has a smaller probability than this become unsure
     side:int=128, # Work at about this many pixels squared, if the picture has more; None is its own size
     background:float=.52, # Probability of background where the mask is unsure; the labels share the rest
