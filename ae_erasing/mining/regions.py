@@ -82,6 +82,7 @@ def _paint_over(paint, x, gone, fill, seed):
     mask = F.interpolate(gone[None,None].float(), x.shape[-2:], mode='nearest-exact').to(torch.uint8)
     return paint(x, mask, fill, seed)
 
+# %% ../../nbs/08_mining/01_regions.ipynb #core-017-b
 def to_batch(
     data:ImageLabels, # The dataset
     ids:list, # Images of one shape
