@@ -24,7 +24,7 @@ def parse():
     p.add_argument('--seeds', type=int, nargs='+', default=[0,1,2])
     p.add_argument('--numbers', type=int, nargs='+', default=[5,10,20,50], help='of corrected masks')
     p.add_argument('--kinds', nargs='+', default=list(KINDS), choices=list(KINDS))
-    p.add_argument('--weight', type=float, default=5., help='how often a corrected mask counts')
+    p.add_argument('--weight', type=float, default=None, help='how often a corrected mask counts, if not the default')
     p.add_argument('--images', type=int, default=200, help='training images to draw, or to take from the source')
     p.add_argument('--valid', type=int, default=100, help='creatures to draw for validation')
     p.add_argument('--size', type=int, default=96, help='side of drawn creatures')
@@ -200,12 +200,13 @@ def report(args, mining, seg, found, refined):
     "The whole text"
     data,numbers = mining.data,[0, *args.numbers]
     seeds = f'seeds {", ".join(map(str, args.seeds))}: mean ± half the range' if len(args.seeds)>1 else 'one seed, so that a point or two is noise'
+    counts = f'{args.weight:g} times' if args.weight else 'five times, or less if all together would outweigh the other masks'
     def changed(given): return f' with {", ".join(given)}' if given else ''
     return f'''# What corrected masks are worth: {args.name or data.name}
 
 {len(data.train_idxs)} training images, {len(data.vocab)} classes, {len(data.valid_idxs)} validation images; {seeds}.
 mIoU of the predictions of validation images, plain. Mined by the recipe `{mining.recipe.name}`{changed(args.set)}; \
-segmenters are {seg.arch}, {seg.epochs} epochs on crops of {seg.size} pixels{changed(args.seg_set)}. A corrected mask is the ground truth of its image and counts {args.weight:g} times.
+segmenters are {seg.arch}, {seg.epochs} epochs on crops of {seg.size} pixels{changed(args.seg_set)}. A corrected mask is the ground truth of its image and counts {counts}.
 *Suggested*: the first images that `suggest` asks for, by the segmenter that was trained without corrections. \
 *At random*: of the same images, in a random order. *Alone*: trained on the true masks of these random images and nothing else.
 

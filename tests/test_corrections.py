@@ -7,7 +7,8 @@ from PIL import Image
 from ae_erasing.data.mask_files import open_mask
 from ae_erasing.evaluation.score_card import ScoreCard
 from ae_erasing.masks.pseudo import save_mask
-from ae_erasing.segmentation.loaders import Corrections, MaskFolder, correction_path, mask_dls, save_correction, with_corrections
+from ae_erasing.segmentation.loaders import Corrections, MaskFolder, correction_path, correction_weight
+from ae_erasing.segmentation.loaders import mask_dls, save_correction, with_corrections
 from ae_erasing.segmentation.psl import PSLLoss
 from ae_erasing.segmentation.segment import segment
 from ae_erasing.segmentation.segmenter import add_segmenters
@@ -102,6 +103,16 @@ def test_they_are_recorded_and_said(run, four, capsys):
     assert '4 corrected masks' in said and 'counts 4 times' in said
     card = add_segmenters(run, ScoreCard(run.data.vocab, data=run.data.name, saliency=False))
     assert [(s.stage,s.true_masks) for s in card.stages][0]==('psl, 4 corrected masks', True)
+
+@given(st.integers(1, 500), st.integers(0, 500))
+def test_by_default_corrections_do_not_outweigh_the_others(n, others):
+    w = correction_weight(n, n+others)
+    assert 1<=w<=5 and (w==1 or n*w<=others+1e-9) and (w==5 or w==1 or n*w==pytest.approx(others))
+
+def test_the_default_weight_is_that_of_the_readable_masks(run, four):
+    "An odd file does not count"
+    (run.out/'corrections/notes.png').write_bytes((run.out/'corrections'/f'{keys(run, four)[0]}.png').read_bytes())
+    assert Corrections(run, run.out/'corrections').weight==correction_weight(4, len(run.mined))==min(5, len(run.mined)/4-1)
 
 def test_other_corrections_are_refused(run, four):
     segment(run, corrections=folder(run), **QUIET)

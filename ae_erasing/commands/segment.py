@@ -25,7 +25,8 @@ Supervised = Annotated[bool, typer.Option('--supervised', help='Train on the gro
 # %% ../../nbs/17_commands/02_segment.ipynb #segment-options-corrections-c
 CorrectedMasks = Annotated[Optional[Path], typer.Option('--corrections',
     help='Corrected masks, PNGs named like the images or the export of an annotation tool; they go before all others.')]
-CorrectionWeight = Annotated[float, typer.Option(help='How often a corrected mask counts, beside 1 for others.')]
+CorrectionWeight = Annotated[Optional[float], typer.Option(
+    help='How often a corrected mask counts, beside 1 for others: 5 if not given, or less if they would outweigh these.')]
 
 # %% ../../nbs/17_commands/02_segment.ipynb #segment-options-psl-c
 Rounds = Annotated[Optional[int], typer.Option(help='2 is PSL++: the first network draws the masks for the second.')]
@@ -92,7 +93,7 @@ def segment(
     rounds:Rounds=None, w_psl:WPSL=None, recipe:RecipeName=None, arch:Arch=None, size:Size=None, epochs:Epochs=None,
     weights:Weights=None, refiner:Refiner=None, refine_masks:RefineMasks=None, seed:Seed=None, device:Device=None,
     cache:Cache=None, no_cache:NoCache=False, compile:Compile=False, fresh:Fresh=False,
-    force:Force=False, data:Data=None, corrections:CorrectedMasks=None, correction_weight:CorrectionWeight=5.,
+    force:Force=False, data:Data=None, corrections:CorrectedMasks=None, correction_weight:CorrectionWeight=None,
     ignore_value:IgnoreValue=255, class_weights:ClassWeights=None,
 ):
     "Train a segmentation network on the masks of a run."

@@ -318,7 +318,7 @@ def segment(
     compile:bool=False, # Have PyTorch compile the network where enough training is left: `Compile`
     force:bool=False, # Train even where many masks contradict the labels of their images
     corrections:str|Path=None, # Folder of corrected masks, named like the images; they go before all others
-    correction_weight:float=5., # How often each of them counts, above 0
+    correction_weight:float=None, # How often each counts, above 0; None is 5, or less if they would outweigh the others
     ignore:int=255, # Value in the files of `masks`, or of the ground truth if `supervised`, that becomes 255
     **overrides, # Hyperparameters that shall differ, such as `rounds=2` for PSL++
 )->Segmenter: # Shows itself in a notebook
