@@ -1,5 +1,6 @@
 "Commands given in this process or another one, and runs that the tests of the command line share."
 import shutil
+from functools import lru_cache
 from pathlib import Path
 import numpy as np, pytest
 from PIL import Image
@@ -27,16 +28,22 @@ def refuses(cli):
         assert [w for w in words if str(w) not in err]==[], err
     return f
 
-@pytest.fixture(scope='session')
-def source(tmp_path_factory): return photos(tmp_path_factory.mktemp('pets'), 12)
+@lru_cache
+def _source(tmp): return photos(tmp/'pets', 12)
+
+@lru_cache
+def _mined(tmp):
+    text,err = (p := command(*mine_args(_source(tmp), tmp/'mined/run', *USUAL))).communicate()
+    assert p.returncode==0 and not err, err
+    return tmp/'mined/run',text
 
 @pytest.fixture(scope='session')
-def mined(source, tmp_path_factory):
+def source(tmp_path_factory): return _source(tmp_path_factory.getbasetemp())
+
+@pytest.fixture(scope='session')
+def mined(tmp_path_factory):
     "A finished run by command, and what it printed; nothing may write there"
-    out = tmp_path_factory.mktemp('mined')/'run'
-    text,err = (p := command(*mine_args(source, out, *USUAL))).communicate()
-    assert p.returncode==0 and not err, err
-    return out,text
+    return _mined(tmp_path_factory.getbasetemp())
 
 @pytest.fixture
 def run(mined, tmp_path): return Path(shutil.copytree(mined[0], tmp_path/'run'))

@@ -102,9 +102,9 @@ def test_words_for_weights_are_no_paths(weights): check_paths(weights=weights, c
 
 def test_the_help_lists_the_recipes_that_there_are(cli, monkeypatch):
     "Those of the package's settings, whatever they are"
-    for command,part in (('mine',''), ('segment','segment')):
-        text = ' '.join(cli(command, '--help')[1].split())
-        for name in recipe_names(part): assert name in text, (command, name)
+    for what,part in (('mine',''), ('segment','segment')):
+        text = ' '.join(cli(what, '--help')[1].split())
+        for name in recipe_names(part): assert name in text, (what, name)
     monkeypatch.setattr('ae_erasing.commands.app.recipe_names', lambda part: ['photos','bees','stars'])
     assert recipes_help('photos if not given')=='photos, bees or stars; photos if not given.'
 

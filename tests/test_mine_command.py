@@ -123,8 +123,8 @@ def test_the_same_command_resumes(cli, source, run):
     "The same command again changes nothing; one more step is one more step; --fresh starts over, beside files that are not the run's."
     def time(t): return (run/f'step_{t}/model.safetensors').stat().st_mtime_ns
     before = time(1)
-    assert cli(*mine_args(source, run, *USUAL))[0]==0 and time(1)==before
-    code,said,_ = cli(*mine_args(source, run, *USUAL, '--steps', 2))
+    assert cli(*mine_args(source, run))[0]==0 and time(1)==before
+    code,said,_ = cli(*mine_args(source, run, '--steps', 2))
     assert code==0 and 'step 2: ' in said and 'step 1: ' not in said and time(1)==before
     (run/'notes.txt').write_text('mine')
     code,said,err = cli(*mine_args(source, run, '--seed', 5, '--fresh'))

@@ -3,7 +3,7 @@ import json, shutil
 import pytest
 
 from ae_erasing.mining.run_folder import read_run
-from command_line import USUAL, cli, mined, refuses, run, source # chkstyle: ignore
+from command_line import cli, mined, refuses, run, source # chkstyle: ignore
 from tiny import mine_args
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_score_is_told_where_the_images_are(refuses, moved):
 def test_mine_notes_the_new_place_and_loses_nothing(cli, moved):
     run,new = moved
     kept = {p:p.stat().st_mtime_ns for p in run.glob('step_1/**/*') if p.is_file()}
-    code,said,err = cli(*mine_args(new, run, *USUAL))
+    code,said,err = cli(*mine_args(new, run))
     assert code==0 and not err and read_run(run)['data']['source']['source']==str(new)
     assert all(p.stat().st_mtime_ns==t for p,t in kept.items()) and kept
 
@@ -58,7 +58,7 @@ def test_mine_goes_on_without_a_photo(cli, refuses, moved):
     run,new = moved
     gone = sorted(new.rglob('*.png'))[0]
     gone.unlink()
-    args = mine_args(new, run, *USUAL)
+    args = mine_args(new, run)
     refuses(args, run, f'of the 14 images of this run 1 is gone ({gone.stem})', '--update', '--fresh')
     code,said,err = cli(*args, '--update')
     assert code==0 and not err and f'1 is gone ({gone.stem})' in said and not (run/f'masks/{gone.stem}.png').exists()
