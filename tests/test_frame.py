@@ -200,6 +200,12 @@ def test_settings_link(): assert (ROOT/'settings.ini').read_bytes() == (ROOT/'ae
 # What Colab has; `pip install` there must replace none of it
 colab = dict(re.findall(r'^(\w+)==(\S+)', (ROOT/'tools/colab.txt').read_text(), re.M))
 
+def test_colab_finds_the_wheels_of_its_install_cell():
+    "`make colab` has no index: what the extra of the lessons asks for is downloaded before"
+    extras = re.search(r'^offline = \[(.*?)\]', (ROOT/'pyproject.toml').read_text(encoding='utf-8'), re.M)[1]
+    fetched = re.search(r'pip .*download .*-d dist (.*)$', (ROOT/'Makefile').read_text(encoding='utf-8'), re.M)[1].split()
+    assert {*re.findall(r'"([\w-]+)', extras)} <= {*fetched}
+
 def test_colab_keeps_its_versions(wheel):
     meta, = (n for n in zipfile.ZipFile(wheel).namelist() if n.endswith('.dist-info/METADATA'))
     lines = zipfile.ZipFile(wheel).read(meta).decode().splitlines()
