@@ -18,7 +18,7 @@ test: $(venv)/.dev $(venv)/annotators/.made ## Are notebooks, modules and README
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest -n 2 --dist worksteal $(ARGS)
 
 # Files whose tests take long: pages, browsers, the site, whole commands, complete runs, several processes
-long := notebooks site in_browser onnx docs lab end_to_end benchmarks core distributed cli segment readme
+long := notebooks site in_browser onnx docs lab end_to_end benchmarks core distributed cli segment readme frame affinity batches train_step
 quick: $(venv)/.dev ## The tests that take little time, for while you work
 	OMP_NUM_THREADS=1 MPLBACKEND=agg $(py) -m pytest -n 2 --dist worksteal $(long:%=--ignore=tests/test_%.py) $(ARGS)
 
