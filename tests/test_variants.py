@@ -40,7 +40,7 @@ def test_pixels_outside_of_the_mask_stay_to_the_bit(name, shape):
     out = PAINTS[name](x, mask, .3)
     keep = ~m[:,None].expand_as(x)
     assert out.shape==x.shape and out.dtype==x.dtype and torch.equal(out[keep], x[keep]) and torch.equal(x, x0)
-    if m.any() and x.shape[-1]*x.shape[-2]>8: assert not torch.equal(out, x)
+    if m.any() and max(x.shape[-2:])>CELLS: assert not torch.equal(out, x) # A smaller picture has no detail to blur
 
 @given(shapes)
 @settings(max_examples=50, deadline=None)
