@@ -559,7 +559,7 @@ def paths_otherwise(c, r):
 
 @op('table', once='missing')
 def a_row_without_a_picture(c, r):
-    c.rows.insert(r.randint(0, 6), dict(n='', image='img/nowhere.png', labels=['cat'], split='train'))
+    c.rows.insert(r.randint(0, 6), dict(n='', image='img/nowhere.png', labels=['cat'], split=c.rows[0]['split']))
     c.say('nowhere')
 
 @op('table', once='spilt')
