@@ -5,7 +5,7 @@ background. Seeds of the same images are averaged first.
 """
 import numpy as np
 from scipy.stats import wilcoxon
-from turns import md_table
+from turns import md_table, points_text
 
 COMPARED = ( # (what is compared, of which stages)
     ('regions of all steps, over those of step 1', 'all steps', 'step 1'),
@@ -84,14 +84,12 @@ def stage_values(done, names):
         return [stages[n]['miou'] for n in names if n in stages][:1]
     return [v for _,stages,_ in done for v in of(stages)]
 
-def cell(v): return '–' if not len(v) else f'{100*np.mean(v):.1f}' + (f' ± {50*np.ptp(v):.1f}' if len(v)>1 else '')
-
 def stage_rows(sets):
     "A row for each set: the stages, and how far the segmenter is from that of all true masks"
     for name,found in sets.items():
         values = {k:stage_values(found['done'], v) for k,v in STAGES.items()}
         share = [a/b for a,b in zip(values['PSL'], values['all']) if b>0]
-        yield [name, *map(cell, values.values()), f'{np.mean(share):.2f}' if len(share) else '–']
+        yield [name, *map(points_text, values.values()), f'{np.mean(share):.2f}' if len(share) else '–']
 
 def seconds_rows(sets):
     "Seconds of each stage and training image, mean over the seeds"

@@ -13,8 +13,8 @@ import argparse, json, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
-from quality import HERE, key_values
-from turns import md_table, write_result
+from quality import key_values
+from turns import add_common, md_table, write_result
 
 KINDS = dict(suggested='suggested', random='at random', alone='those at random alone')
 
@@ -30,13 +30,9 @@ def parse():
     p.add_argument('--size', type=int, default=96, help='side of drawn creatures')
     p.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the recipe, e.g. steps=2')
     p.add_argument('--seg-set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the segmenter\'s recipe')
-    p.add_argument('--quick', action='store_true', help='tiny: does it run? Its figures mean nothing')
-    p.add_argument('--busy', action='store_true', help='say in the result that other work was on the machine')
-    p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
     p.add_argument('--runs', type=Path, default=Path('runs/corrections'))
-    p.add_argument('--results', type=Path, default=HERE/'results')
     p.add_argument('--cell', nargs=3, default=None, metavar=('SEED','KIND','N'), help='train this one and nothing else')
-    args = p.parse_args()
+    args = add_common(p).parse_args()
     if args.quick: quick(args)
     return args
 

@@ -12,8 +12,8 @@ True masks are used to score and for nothing else. Writes benchmarks/results/sto
 import argparse, time
 from pathlib import Path
 import numpy as np
-from quality import HERE, key_values, some_of
-from turns import md_table, write_result
+from quality import key_values, some_of
+from turns import add_common, md_table, points_text, write_result
 
 SHARES,LOSSES = (.5,.9,.95,1.),(.1,.3)
 
@@ -24,12 +24,8 @@ def parse():
     p.add_argument('--images', type=int, default=200, help='training images to draw, or to take from the source')
     p.add_argument('--steps', type=int, default=4, help='the most that are compared')
     p.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the recipe')
-    p.add_argument('--quick', action='store_true', help='tiny: does it run? Its figures mean nothing')
-    p.add_argument('--busy', action='store_true', help='say in the result that other work was on the machine')
-    p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
     p.add_argument('--runs', type=Path, default=Path('runs/stopping'))
-    p.add_argument('--results', type=Path, default=HERE/'results')
-    args = p.parse_args()
+    args = add_common(p).parse_args()
     if args.quick: vars(args).update(images=16, steps=2, seeds=args.seeds[:1], set=['size=48', 'mine_size=48', 'epochs=1', 'scales=1'])
     return args
 
@@ -97,24 +93,25 @@ def rules(mining):
         **{f'witness, above {s:.0%} of images without the class':seen(s) for s in SHARES},
         **{f'no loss above {x:g} in other labels':lambda i, t, x=x: harm[t][i]<=x for x in LOSSES}}
 
-def kept_mask(mining, i, upto, rule):
-    "Regions of steps 1 to `upto` as a mask, less those of labels that the rule holds back"
+def kept_masks(mining, i, rule):
+    "Regions of steps 1 to t as a mask, for each t, less those of labels that the rule holds back"
     from ae_erasing.mining.steps import region_mask
     first = np.zeros(mining.regions.read(i, 1).shape, np.uint8)
-    for t in range(1, upto+1):
+    for t in range(1, len(mining.steps)+1):
         may = True if t==1 else np.asarray(rule(i, t)).reshape(-1, 1, 1)
         first = np.where((first==0) & mining.regions.read(i, t) & may, np.uint8(t), first)
-    return region_mask(first, mining.data.labels[i])
+        yield region_mask(first, mining.data.labels[i])
 
-def miou(mining, upto, rule):
-    "mIoU of the regions of training images"
+def mious(mining, rule):
+    "mIoU of the regions of training images after each step"
     from ae_erasing.data.mask_files import resize_mask
     from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
     data = mining.data
-    cm = ConfusionMatrix(len(data.vocab)+1)
+    cms = [ConfusionMatrix(len(data.vocab)+1) for _ in mining.steps]
     for i in mining.mined:
-        if (t := data.truth(i)) is not None: cm.add(t, resize_mask(kept_mask(mining, i, upto, rule), t.shape))
-    return float(scores(cm).miou)
+        if (truth := data.truth(i)) is None: continue
+        for cm,mask in zip(cms, kept_masks(mining, i, rule)): cm.add(truth, resize_mask(mask, truth.shape))
+    return [float(scores(cm).miou) for cm in cms]
 
 def goes_on(mining, rule):
     "The share of labels that each step from 2 on may mine"
@@ -125,15 +122,14 @@ def run_seed(args, seed):
     "By rule, mIoU after each step, and the share of labels that go on"
     mining = mined(args, seed)
     found = rules(mining)
-    return mining,{k:dict(miou=[miou(mining, t, f) for t in range(1, args.steps+1)], on=goes_on(mining, f)) for k,f in found.items()}
+    return mining,{k:dict(miou=mious(mining, f), on=goes_on(mining, f)) for k,f in found.items()}
 
 def table(args, runs):
     "Rows of the rules, mean and half the range over the seeds"
-    def cell(v): return f'{100*np.mean(v):.1f}' + (f' ± {50*np.ptp(v):.1f}' if len(v)>1 else '')
     def row(k):
         ious = np.array([r[k]['miou'] for r in runs])
         share = np.mean([r[k]['on'] for r in runs], 0)
-        return [k, *(cell(v) for v in ious.T), ', '.join(f'{s:.0%}' for s in share)]
+        return [k, *map(points_text, ious.T), ', '.join(f'{s:.0%}' for s in share)]
     head = ['rule', 'step 1', *(f'1-{t}' for t in range(2, args.steps+1)), 'labels that go on']
     return md_table(head, [row(k) for k in runs[0]])
 

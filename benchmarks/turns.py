@@ -44,6 +44,11 @@ def ratio(secs, a, b):
 
 def md_table(head, rows): return '\n'.join('| '+' | '.join(map(str, r))+' |' for r in [head, ['---']*len(head), *rows])
 
+def points_text(v):
+    "The mean of shares in points, ± half the range; a dash if there are none"
+    if not len(v): return '–'
+    return f'{100*np.mean(v):.1f}' + (f' ± {50*np.ptp(v):.1f}' if len(v)>1 else '')
+
 def verdict(value, target, least=True):
     "A figure beside its target, in words"
     met = value>=target if least else value<=target

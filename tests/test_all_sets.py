@@ -6,7 +6,8 @@ from scipy.stats import wilcoxon
 from conftest import ROOT
 
 sys.path.append(str(ROOT/'benchmarks'))
-from all_sets import COMPARED, all_text, by_pair, cell, compared, image_mious, sets_below, stage_values # chkstyle: ignore
+from all_sets import COMPARED, all_text, by_pair, compared, image_mious, sets_below, stage_values # chkstyle: ignore
+from turns import points_text # chkstyle: ignore
 
 def of(images, **stages):
     "What `quality.py` keeps of a seed"
@@ -48,7 +49,7 @@ def test_the_table_of_all_sets():
 
 def test_regions_are_those_of_the_last_step():
     done = [of({}, **{'regions of steps 1-2':.4, 'regions of steps 1-3':.6})]
-    assert stage_values(done, ('regions',))==[.6] and stage_values(done, ('cam',))==[] and cell([])=='–' and cell([.25])=='25.0'
+    assert stage_values(done, ('regions',))==[.6] and stage_values(done, ('cam',))==[] and points_text([])=='–' and points_text([.25])=='25.0'
 
 def test_sets_are_devkits_below_a_folder(tmp_path):
     (tmp_path/'stamps/VOCdevkit').mkdir(parents=True)
