@@ -165,6 +165,12 @@ class Case:
         self.path[n].write_bytes(b.getvalue())
         self.image[n] = np.array(Image.open(io.BytesIO(b.getvalue())).convert('RGB'))
 
+    def drop_list(self, f):
+        "A list of VOC is gone, with what would be said of it"
+        del self.text[f]
+        words = {f.rpartition('/')[2],'more than once'}
+        self.says = [(said,n) for said,n in self.says if not words&said]
+
     def rename(self, n, name):
         "Another name for an image, its mask and all that speaks of it"
         old,new = self.path[n],self.path[n].with_name(name)

@@ -323,7 +323,7 @@ def a_list_of_classes(c, r):
     c.doubt(None, *CLASSES, 'is empty', 'list of classes', of=['there'])
     text = ''.join(l+('\r\n' if how=='bom' else '\n') for l in lines)
     (place/'classes.txt').write_bytes(text.encode({'bom':'utf-8-sig', 'utf-16':'utf-16'}.get(how, 'utf-8')))
-    if how=='utf-16': c.say('list of classes')
+    if how=='utf-16': c.say('list of classes', *['the one class there is']*(c.kind=='folder'))
 
 # Folders
 
@@ -362,7 +362,7 @@ def beside_the_class_folders(c, r):
 @op('folder')
 def an_empty_class_folder(c, r):
     (c.top/'fox').mkdir()
-    c.say('fox')
+    c.say('fox', 'the one class there is') # A folder above may be the class
 
 @op('folder')
 def files_of_the_system(c, r):
@@ -443,7 +443,7 @@ def table_edited(c, r):
     edits = dict(end=lambda t: t.rstrip('\r\n'), blank=lambda t: t+c.style['sep']*2+c.style['newline'], commas=commas,
         nul=lambda t: t.replace('p02', 'p0\0002'), quote=lambda t: t.replace('img', '"img', 1), space=lambda t: ' '+t,
         comment=lambda t: t+f'# a remark{c.style["newline"]}', nothing=lambda t: '',
-        head=lambda t: t[:t.index('p01')-4])
+        head=lambda t: t[:t.index(c.style['newline'])])
     how = r.choice([*edits])
     if how=='commas' and any('more' in row for row in c.rows): return # The first line would have as many cells
     if how=='commas': c.taken.add(how)
@@ -652,7 +652,7 @@ def a_list_of_a_class_damaged(c, r):
 def a_list_of_a_class_removed(c, r):
     f = r.choice(main_lists(c))
     c.taken |= {'class'}
-    del c.text[f]
+    c.drop_list(f)
     k,split = f.rpartition('/')[2].split('_')
     c.doubt(None, f"'{k}'", f'{k}_{split}', of=['labels'])
     c.doubt(None, 'not labelled', of=['mask'])
@@ -667,7 +667,7 @@ def difficult_objects(c, n, r):
 def labels_in_xml_alone(c, r):
     free = [n for n in c.labels if not {(n,'picture'),(n,'name'),(n,'mask')}&c.taken]
     if not free: return
-    for f in main_lists(c): del c.text[f]
+    for f in main_lists(c): c.drop_list(f)
     n = r.choice(free)
     c.taken |= {'class',(n,'picture'),(n,'name'),(n,'mask')}
     name,x = c.path[n].stem,c.xml[c.path[n].stem]
@@ -714,7 +714,7 @@ def pictures_in_folders(c, r):
 def a_list_of_images_removed(c, r):
     if 'xml' in c.taken or any((n,'picture') in c.taken for n in c.labels if not c.train[n]): return
     f = r.choice(seg_lists(c))
-    del c.text[f]
+    c.drop_list(f)
     c.taken |= {'lines','missing','style','xml',*((n,t) for n in c.labels for t in ('name','label','picture'))}
     if f.endswith('train'): c.say('training images')
     for n in [n for n in c.labels if not c.train[n]]: c.lose(n)
@@ -739,7 +739,8 @@ def annotated(c, r):
 def class_of(c, a):
     "The name of an object's class"
     names = {k.get('id'):k.get('name') for d in c.js.values() for k in d['categories']}
-    return names.get(a.get('category_id'))
+    name = names.get(a.get('category_id'))
+    return name.strip() if isinstance(name, str) else name
 
 @op('coco', once='outline')
 def an_outline_written_otherwise(c, r):

@@ -19,7 +19,7 @@ _QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
 
 def _list_words(cell):
     "The words of a list"
-    if quoted := _QUOTED.findall(cell): return [w for w in (a or b for a,b in quoted) if w]
+    if quoted := _QUOTED.findall(cell): return [w for w in ((a or b).strip() for a,b in quoted) if w]
     return _split(cell[1:-1], ',' if ',' in cell else r'\s')
 
 def _split(cell, pattern): return [w for w in map(str.strip, re.split(pattern, cell)) if w]
