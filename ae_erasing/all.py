@@ -79,6 +79,7 @@ from .masks.affinity import *
 from .masks.affinity_images import *
 from .masks.affinity_stage import *
 from .masks.shares import *
+from .masks.agreed_maps import *
 from .segmentation.networks import *
 from .segmentation.psl import *
 from .segmentation.learner import *

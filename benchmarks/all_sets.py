@@ -9,6 +9,8 @@ from turns import md_table, points_text
 
 COMPARED = ( # (what is compared, of which stages)
     ('regions of all steps, over those of step 1', 'all steps', 'step 1'),
+    ('highest map of all steps, over the map of step 1, each at its agreed threshold', 'all maps', 'map'),
+    ('regions of all steps, over the map of step 1 at its agreed threshold', 'all steps', 'map'),
     ('masks that segmenters are trained on, over regions of all steps', 'masks', 'all steps'),
     ('segmenter, over that from masks of the single map', 'psl', 'cam'),
     ('PSL, over the same without', 'psl', 'plain'),
@@ -31,13 +33,23 @@ def image_mious(data, idxs, mask_of):
         found[data.keys[i]] = round(float(scores(confusion_matrix(t, resize_mask(mask_of(i), t.shape), n)).miou), 5)
     return found
 
+def agreed_masks(mining):
+    "Functions of the masks that maps of step 1 and of all steps make at their agreed thresholds, if the run has masks to agree with"
+    from ae_erasing.masks.agreed_maps import agreement_sweep
+    from ae_erasing.masks.score import cam_mask
+    if not (mining.out/'masks_affinity'/'affinity.json').is_file(): return {}
+    def cut(upto):
+        threshold = agreement_sweep(mining, upto).best()[0]
+        return lambda i: cam_mask(mining, i, threshold, upto=upto)
+    return {'map':cut(1), 'all maps':cut(len(mining.steps))}
+
 def of_run(mining):
     "mIoU of the images of a run, by stage: regions and masks of training images, plain predictions of validation images"
     from ae_erasing.masks.affinity_stage import masks_of_run
     from ae_erasing.segmentation.loaders import MaskFolder
     data,masks = mining.data,MaskFolder(masks_of_run(mining), mining.data)
     def hard(i): return np.where((m := masks(i))==255, 0, m)
-    train = {'step 1':lambda i: mining.mask(i, 1), 'all steps':mining.mask, 'masks':hard}
+    train = {'step 1':lambda i: mining.mask(i, 1), 'all steps':mining.mask, 'masks':hard, **agreed_masks(mining)}
     found = {k:image_mious(data, mining.mined, f) for k,f in train.items()}
     for p in sorted(mining.out.glob('segment/*/round_1/valid')):
         found[p.parent.parent.name] = image_mious(data, data.valid_idxs, MaskFolder(p, data))
@@ -72,10 +84,12 @@ def comparison_rows(sets):
             yield [what, name, c['n'], f'{100*c["gain"]:+.1f}', f'{c["wins"]:.0%} / {c["losses"]:.0%}', p_text(c['p']), better]
 
 STAGES = { # Column -> stages of `quality.py`, the first that there is
-    'single map':('single CAM','single CAM (step 1)'), 'its best threshold (oracle)':('single CAM, best threshold',),
+    'single map':('single CAM','single CAM (step 1)'), 'at its agreed threshold':('single CAM, agreed threshold',),
+    'at its best threshold (oracle)':('single CAM, best threshold',),
     'regions, step 1':('refined CAM (step 1)','single CAM (step 1)'), 'all steps':('regions',),
-    'masks':('masks by learned affinity','pseudo masks'), 'segmenter: single map':('cam',), 'no PSL':('plain',),
-    'PSL':('psl','psl, round 1'), '10 true masks':('few10',), '50':('few50',), 'all':('supervised',)}
+    'masks by rules, sure pixels':('pseudo masks',), 'masks by affinity':('masks by learned affinity',),
+    'segmenter: single map':('cam',), 'no PSL':('plain',), 'PSL':('psl','psl, round 1'),
+    '10 true masks':('few10',), '50':('few50',), 'all':('supervised',)}
 
 def stage_values(done, names):
     "mIoU of a stage by seed; [] if there is none. Of the regions, those of the last step"

@@ -177,8 +177,9 @@ def few_masks(mining, card, seed, over):
 def score_seed(mining, args, seed, truth):
     "The score card of a run, with segmenters trained on its masks"
     from ae_erasing.masks.affinity_stage import add_affinity_masks
+    from ae_erasing.masks.agreed_maps import add_agreed_maps
     from ae_erasing.masks.score import cam_sweep, score_run
-    card = add_affinity_masks(mining, score_run(mining, truth), truth)
+    card = add_agreed_maps(mining, add_affinity_masks(mining, score_run(mining, truth), truth), truth)
     same_recall(card, cam_sweep(mining, truth), mining.recipe.refine_iters>0)
     add_refined_masks(mining, card, truth or mining.data.truth)
     if args.no_segment: return card
@@ -197,14 +198,16 @@ def as_dict(s):
 
 def made_masks(mining):
     "Write the masks of a run; their shares, and the seconds of those that segmenters are trained on"
-    from ae_erasing.masks.affinity_stage import masks_to_train_on
+    from ae_erasing.masks.affinity_stage import affinity_masks, masks_to_train_on
     from ae_erasing.masks.pseudo import write_masks
     start = time.time()
     share = write_masks(mining, progress=False)['share']
     if mining.recipe.affinity: start = time.time()
     masks_to_train_on(mining)
+    seconds = time.time()-start
+    if not (mining.out/'masks_affinity'/'affinity.json').exists(): affinity_masks(mining)
     js = mining.out/'masks_seconds.json'
-    if not js.exists(): js.write_text(json.dumps(time.time()-start), encoding='utf-8')
+    if not js.exists(): js.write_text(json.dumps(seconds), encoding='utf-8')
     return share,json.loads(js.read_text(encoding='utf-8'))
 
 def stage_seconds(mining, masks):

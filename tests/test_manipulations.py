@@ -219,7 +219,7 @@ def mask_with_other_numbers_in_voc_s_colours(c, n, r):
 @op(MASKED, takes='mask')
 def mask_of_0_and_255(c, n, r):
     keep(c, n, np.where(c.values(n)>0, 255, 0).astype(np.uint8), 'L')
-    if c.labels[n]: c.say('0 and 255', mask_of=n)
+    c.say('0 and 255', mask_of=n)
     c.mask[n] = np.where(c.mask[n]!='', '?', '')
 
 @op(MASKED, takes='mask')

@@ -14,8 +14,10 @@ def test_score_writes_a_card_of_all_stages(cli, source, run, tmp_path):
     card = json.loads((run/'score.json').read_text())
     stages = {s['stage']:s for s in card['stages']}
     pairs = {'single CAM, best threshold':'single CAM', 'refined CAM, best threshold':'refined CAM (step 1)'}
-    assert list(stages)==[*sum(pairs.items(), ()), 'pseudo masks', 'masks by learned affinity'] and card['vocab']==['cat','dog','emu']
-    assert [s['refined'] for s in stages.values()]==[False,False,True,True,True,True]
+    agreed = [f'{kind} CAM, agreed threshold' for kind in ('single','refined')]
+    assert list(stages)==[*sum(pairs.items(), ()), 'pseudo masks', 'masks by learned affinity', *agreed]
+    assert [s['refined'] for s in stages.values()]==[False,False,True,True,True,True,False,True]
+    assert card['vocab']==['cat','dog','emu'] and {stages[k]['chosen'] for k in agreed}=={'label-free'}
     for best,fixed in pairs.items():
         assert stages[best]['chosen']=='oracle' and stages[fixed]['threshold']==.5
         assert stages[best]['score']['miou']>=stages[fixed]['score']['miou']>0

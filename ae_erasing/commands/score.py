@@ -72,6 +72,7 @@ def score(
     from ae_erasing.mining.run import open_mining
     from ae_erasing.masks.score import score_run
     from ae_erasing.masks.affinity_stage import add_affinity_masks
+    from ae_erasing.masks.agreed_maps import add_agreed_maps
     from ae_erasing.segmentation.segmenter import add_segmenters
     mining = open_mining(run, data)
     mining.data = mining.data.ignoring(ignore_value)
@@ -80,7 +81,7 @@ def score(
         raise AEError(f'{run}: its images came without ground truth; {advice}')
     find = _judged(mining, truth, force)
     card = add_affinity_masks(mining, score_run(mining, find, boxes='boxes' in more), find)
-    card = add_segmenters(mining, card, find)
+    card = add_segmenters(mining, add_agreed_maps(mining, card, find), find)
     if predictions: _add_predictions(mining, card, predictions, find, truth, force)
     if 'calibration' in more: _calibrate(mining, card, find)
     card.save(run)

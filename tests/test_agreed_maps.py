@@ -1,0 +1,61 @@
+"Maps are cut where they agree best with the masks by learned affinity."
+import json
+from dataclasses import replace
+import numpy as np, pytest, torch
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from ae_erasing.cam.maps import write_maps
+from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
+from ae_erasing.masks.agreed_maps import add_agreed_maps, agreement_sweep
+from ae_erasing.masks.pseudo import save_mask
+from ae_erasing.masks.score import cam_mask, cam_sweep, score_run
+from conftest import fails
+from hand_run import LABELS, maps_by_hand, mining, truth  # chkstyle: ignore
+
+def affinity_masks(mining, threshold, **which):
+    "Masks that are the maps of the run, cut at a threshold"
+    folder = mining.out/'masks_affinity'
+    for i in mining.data.train_idxs: save_mask(cam_mask(mining, i, threshold, **which), folder/f'{mining.data.keys[i]}.png')
+    (folder/'affinity.json').write_text(json.dumps(dict(threshold=threshold)), encoding='utf-8')
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(threshold=st.integers(5, 95), upto=st.sampled_from([1, 2]))
+def test_masks_that_are_the_maps_give_back_their_threshold(mining, threshold, upto):
+    affinity_masks(mining, threshold/100, upto=upto)
+    got,score = agreement_sweep(mining, upto=upto).best()
+    assert score.miou==1
+    for i in mining.data.train_idxs:
+        assert (cam_mask(mining, i, got, upto=upto)==cam_mask(mining, i, threshold/100, upto=upto)).all()
+
+@pytest.mark.parametrize('upto', (1,2))
+def test_the_mask_of_an_image_is_what_the_sweep_counts(mining, upto):
+    sweep = cam_sweep(mining, truth, upto=upto)
+    for t in (0, 37, 80):
+        cm = ConfusionMatrix(len(mining.data.vocab)+1)
+        for i in mining.data.train_idxs: cm.add(truth(i), cam_mask(mining, i, sweep.thresholds[t], upto=upto))
+        assert (sweep.matrix(t).counts==cm.counts).all()
+
+@pytest.mark.parametrize('over,confidence,mines', ((dict(stay_within=0), 1., True), (dict(stay_within=0), .4, False),
+    (dict(stay_within=1.), 1., False)))
+def test_later_steps_count_where_the_recipe_lets_them_mine(mining, over, confidence, mines):
+    "The recipe asks for half of the confidence of step 1, which is 1"
+    mining.recipe = replace(mining.recipe, **over)
+    for i in mining.mined:
+        sure = torch.full((len(LABELS[i]),), confidence)
+        write_maps(mining.regions.map_path(i, 2), maps_by_hand(i, 2), sure, (40,20))
+    masks = [np.concatenate([cam_mask(mining, i, .3, upto=upto).ravel() for i in mining.mined]) for upto in (1,2)]
+    assert ((masks[0]>0)<=(masks[1]>0)).all() and (masks[0]!=masks[1]).any()==mines
+
+def test_rows_of_the_card_say_what_they_are(mining):
+    mining.data = replace(mining.data, open_truth=truth)
+    card = score_run(mining)
+    n = len(card.stages)
+    assert len(add_agreed_maps(mining, card).stages)==n
+    affinity_masks(mining, .3)
+    single,both = add_agreed_maps(mining, card).stages[n:]
+    assert [single.stage,both.stage]==['single CAM, agreed threshold','highest CAM of steps 1-2, agreed threshold']
+    assert single.chosen==both.chosen=='label-free' and single.threshold==pytest.approx(.3, abs=.011)
+    assert single.score.miou==scores(cam_sweep(mining).matrix(round(100*single.threshold))).miou
+
+def test_without_masks_there_is_nothing_to_agree_with(mining):
+    with fails('no masks by learned affinity', 'affinity_masks'): agreement_sweep(mining)
