@@ -137,7 +137,6 @@ def test_a_step_in_the_making(three, data, tmp_path, capsys):
     shutil.copytree(three.out, tmp_path/'run')
     run = RunFolder(tmp_path/'run', data, replace(three.recipe, steps=5))
     assert run.todo==[4,5] and run.weights(3).exists() and not run.weights(4).exists()
-    assert run.erased(1) is None and (run.erased(3)(three.mined[0])==three.regions.erased(three.mined[0], 2)).all()
     assert run.start_from(2) is None, 'QUICK begins anew at each step'
     keeping = RunFolder(tmp_path/'new', data, replace(three.recipe, keep_weights=True))
     assert keeping.start_from(1) is None and keeping.start_from(2)==keeping.weights(1) and keeping.todo==[1,2,3]

@@ -11,7 +11,7 @@ from ae_erasing.core import mine_step, train_step
 from ae_erasing.data.creatures import creatures
 from ae_erasing.mining.erasing import Erasing, Regions, erase
 from ae_erasing.mining.regions import keep_mined, to_batch
-from ae_erasing.mining.run_folder import erased_before
+from ae_erasing.mining.run_folder import ErasedImages
 from ae_erasing.mining.variants import *
 from ae_erasing.recipe import ERASE_CHOICES, read_recipe
 from ae_erasing.training import mean_colour
@@ -123,7 +123,7 @@ def test_nothing_is_gone_in_step_1_and_nothing_ever_from_validation_images(name,
 def test_what_is_erased_by_default_is_as_before(herd, tmp_path):
     regions = mined(herd, tmp_path)
     for name in ('mean','blur','noise','two_heads','guarded'):
-        a,b = erased_images(regions, replace(R, erase=name), 3),erased_before(regions, 3, R.max_side)
+        a,b = erased_images(regions, replace(R, erase=name), 3),ErasedImages(regions, 2, R.max_side)
         for i in range(len(herd)): np.testing.assert_array_equal(a(i), b(i))
 
 def test_soft_maps_of_0_and_1_erase_the_regions(herd, tmp_path):
