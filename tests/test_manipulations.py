@@ -287,6 +287,7 @@ def another_class_name(c, r):
     if c.kind=='folder':
         moved = (c.top/'cat').rename(c.top/new)
         c.path = {n:moved/p.relative_to(c.top/'cat') if p.is_relative_to(c.top/'cat') else p for n,p in c.path.items()}
+        for n in (n for n,ls in c.labels.items() if len(ls)>1): c.path[n] = min(c.top.glob(f'*/{c.path[n].name}'))
     if c.kind=='table':
         for row in c.rows:
             if isinstance(row['labels'], list): row['labels'] = [new if x=='cat' else x for x in row['labels']]
@@ -541,7 +542,8 @@ def two_rows(c, n, r):
     other = dict(c.row(n))
     if r.random()<.5: other['labels'] = [r.choice([x for x in CLASSES if x not in c.labels[n]])]
     if isinstance(other['labels'], list): c.labels[n] = c.labels[n]|{*other['labels']}
-    if r.random()<.3: other['split'] = 'valid'
+    valid = [row['split'] for row in c.rows if row['n'] and not c.train[row['n']]]
+    if r.random()<.3: other['split'] = valid[0] if valid else 'valid'
     c.rows.insert(r.randint(c.rows.index(c.row(n))+1, len(c.rows)), other)
     c.taken |= {'class','split'}
     c.say('more than once')
