@@ -61,6 +61,7 @@ def test_a_separator_that_was_given_is_kept_to(tmp_path):
     data,got = labels(tmp_path, 'a,b|c', 'c', 'a', 'b', label_delim='|')
     assert got[0]=={'a,b','c'} and not data.notes
     assert labels(tmp_path, 'a|b', 'a', 'b', label_delim=' ')[1][0]=={'a|b'}
+    assert labels(tmp_path, 'a|b', '[]', '( )', label_delim='|')[1]==[{'a','b'}, set(), set()]
 
 def test_a_dataset_is_the_same_when_it_is_opened_again(tmp_path):
     "Then the classes are known"

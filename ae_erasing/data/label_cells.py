@@ -15,6 +15,7 @@ from ..basics import listed
 # %% ../../nbs/01_data/13_label_cells.ipynb #lcells-lists
 _LIST = re.compile(r'\[.*\]', re.S)
 _QUOTED_LIST = re.compile(r'''[\[({]\s*(['"].*['"][\s,]*)?[\])}]''', re.S)
+_NO_LIST = re.compile(r'[\[({]\s*[\])}]')
 _QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
 
 def _list_words(cell):
@@ -75,7 +76,7 @@ def label_words(
     known=(), # Names of classes, if they are known
 )->tuple: # {cell: its labels}, and notes
     "The labels in the cells of a table."
-    if delim: return {c:_split(c, re.escape(delim)) for c in cells},[]
+    if delim: return {c:[] if _NO_LIST.fullmatch(c) else _split(c, re.escape(delim)) for c in cells},[]
     bare = all(_LIST.fullmatch(c) for c in cells if c)
     lists = {c:_list_words(c) for c in cells if (_LIST if bare else _QUOTED_LIST).fullmatch(c)}
     rest = Counter({c:n for c,n in cells.items() if c not in lists})
