@@ -294,7 +294,9 @@ def another_class_name(c, r):
             elif 'cat' in row['labels']: c.doubt(None, 'cat', of=['labels'])
         c.doubt(None, new, of=['labels'])
     if c.kind=='voc':
-        c.text = {f.replace('cat_', f'{new}_'):ls for f,ls in c.text.items()}
+        def renamed(text): return text.replace('cat_', f'{new}_')
+        c.text,c.ends = ({renamed(f):v for f,v in d.items()} for d in (c.text, c.ends))
+        c.says = [({*map(renamed, words)}, n) for words,n in c.says]
         name = new.replace('&', '&amp;')
         c.xml = {n:x.replace('>cat<', f'>{name}<') if isinstance(x, str) else x for n,x in c.xml.items()}
     if c.kind=='coco':
@@ -657,7 +659,7 @@ def a_list_of_a_class_removed(c, r):
     c.drop_list(f)
     k,split = f.rpartition('/')[2].split('_')
     c.doubt(None, f"'{k}'", f'{k}_{split}', of=['labels'])
-    c.doubt(None, 'not labelled', of=['mask'])
+    c.doubt(None, 'not labelled', 'which is no class', of=['mask'])
 
 @op('voc', takes='label')
 def difficult_objects(c, n, r):
