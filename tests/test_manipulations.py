@@ -679,7 +679,7 @@ def labels_in_xml_alone(c, r):
     def changed(a, b): return full.replace(a, b).encode()
     head = '<?xml version="1.0" encoding="{}"?>'
     sound = [full.encode('utf-8-sig'), (head.format('UTF-16')+full).encode('utf-16'), changed('cat', ' cat\n '),
-        (head.format('latin-1')+'<!-- é -->'+full).encode('latin-1'), changed('>0<', '>1<'),
+        (head.format('latin-1')+'<!-- é -->'+full).encode('latin-1', 'xmlcharrefreplace'), changed('>0<', '>1<'),
         f'<annotation>\r\n{x}<segmented>1</segmented></annotation>'.encode(), changed('<difficult>0</difficult>', '')]
     bad = [b'', full[:-5].encode(), b'\0\1\2', changed('<name>', '<name>&nbsp;'), full.encode('utf-16')[2:],
         b'{"a": 1}', full.encode()*2]
@@ -906,7 +906,7 @@ def an_object_twice(c, n, r):
 def an_entry_twice(c, r):
     n,how = r.choice([*c.labels]),r.choice(['same','other number','other name'])
     e = dict(c.entry(n)) if any(i.get('id')==int(n[1:]) for i in c.js[c.split_of(n)]['images']) else None
-    if not e: return
+    if not e or not isinstance(e.get('file_name'), str): return
     c.taken |= {(n,'name'),'entry','entries'}
     if how=='other number': e['id'] = 55
     if how=='other name': e['file_name'] = 'x.jpg'
