@@ -10,6 +10,7 @@ __all__ = ['rel_path', 'look_at_files', 'skipped_notes', 'identical_notes']
 # %% ../../nbs/01_data/10_file_checks.ipynb #checks-002
 import json
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from ..basics import AEError, listed, thread_map
 from .depth import odd_values
@@ -82,8 +83,9 @@ def look_at_files(
     for p,(why,digest,odd,now) in zip(paths, thread_map(again, paths)):
         seen.append((why, digest, odd))
         if not why: files.add(p, now, digest)
-        if memory and not why: new[rel_path(p, root)] = [*now, digest, odd]
-    if not new.items()<=known.items(): _remember(memory, {**known, **new})
+        if not memory or why: continue
+        if known.get(name := rel_path(p, root))!=(entry := [*now, digest, odd]): new[name] = entry
+    if new: _remember(memory, known | new)
     return seen
 
 # %% ../../nbs/01_data/10_file_checks.ipynb #rows-bad
@@ -108,9 +110,10 @@ def identical_notes(
     root:Path, # Notes have paths relative to this
 )->list: # A line, or none
     "A note on the files that hold the same bytes."
-    twins = {}
+    ordered,twins = sorted(digest for _,digest,_ in seen if digest),{}
+    repeated = {a for a,b in pairwise(ordered) if a==b}
     for p,(_,digest,_) in zip(paths, seen):
-        if digest: twins.setdefault(digest, []).append(p)
-    same = [' = '.join(rel_path(p, root) for p in t) for t in twins.values() if len(t)>1]
+        if digest in repeated: twins.setdefault(digest, []).append(rel_path(p, root))
+    same = [' = '.join(names) for names in twins.values()]
     groups = 'group' if len(same)==1 else 'groups'
     return [f'{len(same)} {groups} of identical files: {listed(same)}'] if same else []
