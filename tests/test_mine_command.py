@@ -218,7 +218,7 @@ def test_a_run_among_the_images_is_refused(refuses, tmp_path):
     assert not (pets/'run').exists()
 
 def test_a_run_of_other_data_or_numbers_is_refused(refuses, source, run, tmp_path):
-    refuses(mine_args(photos(tmp_path/'other', 6), run), run, 'of the 14 images of this run 6 are gone', '--update', '--fresh')
+    refuses(mine_args(photos(tmp_path/'other', 6), run), run, 'was begun with 14 images, and since then 6 are gone', '--update', '--fresh')
     changes = [('--threshold', .6, 'threshold = 0.5'), ('--seed', 1, 'seed = 0'), ('--size', 64, 'size = 48'),
         ('--arch', 'resnet18', 'arch = resnet10t'), ('--epochs', 2, 'epochs = 1'), ('--recipe', 'voc2012', 'photos')]
     for *more,words in changes: refuses(mine_args(source, run, *USUAL, *more), run, '--fresh', words)

@@ -59,7 +59,7 @@ def test_mine_goes_on_without_a_photo(cli, refuses, moved):
     gone = sorted(new.rglob('*.png'))[0]
     gone.unlink()
     args = mine_args(new, run)
-    refuses(args, run, f'of the 14 images of this run 1 is gone ({gone.stem})', '--update', '--fresh')
+    refuses(args, run, f'was begun with 14 images, and since then 1 is gone ({gone.stem})', '--update', '--fresh')
     code,said,err = cli(*args, '--update')
     assert code==0 and not err and f'1 is gone ({gone.stem})' in said and not (run/f'masks/{gone.stem}.png').exists()
     assert len(list((run/'masks').glob('*.png')))==13 and f'1 is gone ({gone.stem})' in cli('info', run)[1]

@@ -35,7 +35,7 @@ def test_other_data(three, source, data, tmp_path):
     again = get_data(tmp_path/source.name)
     assert open_run(three.out, again, three.recipe)['steps'].keys()=={'1','2','3'}, 'the same data elsewhere is the same data'
     picture(tmp_path/source.name/'train/cat/more.png', ['cat'], 7)
-    with fails(f'of the {len(data)} images of this run 1 is new (more)'): open_run(three.out, get_data(tmp_path/source.name), three.recipe)
+    with fails(f'was begun with {len(data)} images, and since then 1 is new (more)'): open_run(three.out, get_data(tmp_path/source.name), three.recipe)
     with fails(gone): open_mining(three.out, data.subset(range(10)))
     open_run(three.out, data, three.recipe)
 

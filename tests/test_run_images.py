@@ -69,7 +69,7 @@ CHANGES = {removed:'1 is gone (b)', inverted:'1 has changed (e)', all_inverted:'
 def test_what_changed_is_named_and_update_offered(root, out, change):
     change(root)
     before = {p:p.read_bytes() for p in out.rglob('*') if p.is_file()}
-    words = str(out), f'of the 6 images of this run {CHANGES[change]};', '--update', 'update=True', '--fresh'
+    words = str(out), f'was begun with 6 images, and since then {CHANGES[change]};', '--update', 'update=True', '--fresh'
     with fails(*words): resumes(out, get_data(root))
     with fails(*words): open_mining(out)
     assert {p:p.read_bytes() for p in out.rglob('*') if p.is_file()}==before

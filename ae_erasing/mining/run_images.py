@@ -157,6 +157,6 @@ def data_of_run(
     data = as_in_run(table, data)
     changes = compare(table, data)
     if changes and not update:
-        raise AEError(f'{out}: of the {len(table["keys"]):,} images of this run {changes}; put them back, '
+        raise AEError(f'{out}: was begun with {len(table["keys"]):,} images, and since then {changes}; undo that, '
             'go on with those there are now by mine --update (update=True), or start over with --fresh')
     return data,changes,data.fingerprint()
