@@ -129,6 +129,14 @@ def test_folders_around_a_split_and_in_it_are_passed_through(tmp_path):
     assert by_key(from_folder(photos(tmp_path/'a', 'set/train/cat/1.png', 'set/train/dog/2.png', 'set/valid/cat/3.png')))==want
     assert by_key(from_folder(photos(tmp_path/'b', 'train/set/cat/1.png', 'train/set/dog/2.png', 'valid/set/cat/3.png')))==want
 
+@pytest.mark.parametrize('valid,want,note', (
+    ('dog/images/p.png', {'dog'}, None), ('dog/close-ups/p.png', {'dog'}, None), # One class, in a folder of its own
+    ('data/cat/p.png', {'cat'}, 'valid/data'), ('dog/cat/p.png', {'cat'}, 'valid/dog')))
+def test_a_split_is_followed_down_to_classes_that_the_others_have(valid, want, note, tmp_path):
+    data = from_folder(photos(tmp_path, 'train/cat/a.png', 'train/emu/b.png', f'valid/{valid}'))
+    assert by_key(data)['p']==(want, False)
+    assert said(data, f'the class folders are those in {note}') if note else not said(data, 'the class folders')
+
 def test_a_devkit_or_coco_in_a_folder_is_found(tmp_path):
     devkit(tmp_path/'unpacked/my set', ROWS)
     assert by_key(get_data(tmp_path/'unpacked'))==WANT

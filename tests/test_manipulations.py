@@ -379,6 +379,7 @@ def in_a_folder_of_its_own(c, n, r):
     to = c.path[n].parent/r.choice(['sub','train','images','_none','cat'])/c.path[n].name
     to.parent.mkdir(exist_ok=True)
     c.path[n] = c.path[n].rename(to)
+    c.doubt(n, 'the class folders are those in', of=['labels']) # If that is all that a split has
 
 @op('folder', takes='picture label name mask')
 def in_two_class_folders(c, n, r):
@@ -537,6 +538,7 @@ def odd_labels(c, n, r):
     if how=='capital': c.say(repr(one[0]), 'label-delim')
     if how=='nothing': c.labels[n] = set() if new==['[]'] else {*new}
     if how=='nothing' and new[0] not in ('[]','_'): c.say(repr(new[0]))
+    if how=='nothing': c.doubt(n, '0 and 255', of=['mask']) # It has a label now, and no objects
     c.doubt(None, 'separate', 'label-delim', of=['labels'])
 
 @op('table', takes='label')

@@ -56,13 +56,24 @@ def _check_classes(path):
     raise AEError(f'{path}: holds {what}, not a folder for each class; {mine}{score}')
 
 # %% ../../nbs/01_data/12_folders.ipynb #folders-split
+def _names(path): return {p.name for p in _subfolders(path)}
+
+def _class_places(folders):
+    "For `train`, `valid` and the like, which folder holds the class folders: one below only if other splits have some of them"
+    inner = {p:inner_folder(p) for p in folders}
+    def fits(p, others): return not others or bool(_names(inner[p]) & others)
+    def others(p): return set().union(*(_names(inner[q]) for q in folders if q!=p))
+    return {p:i if fits(p, others(p)) else p for p,i in inner.items()}
+
 def _split_folders(path):
     "{folder that holds class folders: is it for training}, and the names of other folders beside `train`"
     tops = _subfolders(path)
     split = {p:SPLITS[p.name.lower()] for p in tops if p.name.lower() in SPLITS}
     if not any(split.values()): return {path:True},[]
     odd = [p.name for p in tops if p not in split]
-    return ({path:True} if odd else {inner_folder(p):t for p,t in split.items()}),odd
+    if odd: return {path:True},odd
+    places = _class_places(split)
+    return {places[p]:t for p,t in split.items()},odd
 
 # %% ../../nbs/01_data/12_folders.ipynb #folders-notes
 def _folder_notes(inner, split, odd, found):
@@ -103,6 +114,7 @@ def from_folder(
     if not folders: raise _no_folders(path)
     found = [(d, t, image_files(d, bands)) for d,t in folders]
     rows = [(p, [] if d.name.lower() in NEGATIVES else [d.name], t) for d,t,fs in found for p in fs]
-    notes = _inner_note(path, inner)+_folder_notes(inner, split, odd, found)+unread_note(inner)
+    deep = [o for s in split if inner not in (s, s.parent) for o in _inner_note(path, s)]
+    notes = [*_inner_note(path, inner), *deep, *_folder_notes(inner, split, odd, found), *unread_note(inner)]
     name,rows,classes = path.resolve().name,merge_same(rows),class_list(inner, classes)
     return from_rows(name, rows, inner, classes, notes=notes, memory=inner/'.looked.json', bands=bands)
