@@ -59,3 +59,13 @@ def test_rows_of_the_card_say_what_they_are(mining):
 
 def test_without_masks_there_is_nothing_to_agree_with(mining):
     with fails('no masks by learned affinity', 'affinity_masks'): agreement_sweep(mining)
+
+def test_images_without_a_mask_are_left_out(mining):
+    "As after `mine --update`, which removes the masks of images that changed"
+    mining.data = replace(mining.data, open_truth=truth)
+    affinity_masks(mining, .3)
+    gone = mining.mined[0]
+    (mining.out/'masks_affinity'/f'{mining.data.keys[gone]}.png').unlink()
+    assert agreement_sweep(mining).n_images==len(mining.data.train_idxs)-1
+    card = add_agreed_maps(mining, score_run(mining))
+    assert card.stages[-1].score.n_images==len(mining.data.train_idxs)

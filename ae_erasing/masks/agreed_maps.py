@@ -20,21 +20,22 @@ from ..mining.run import MiningRun
 from .score import cam_sweep
 
 # %% ../../nbs/10_masks/09_agreed_maps.ipynb #agreed-rule
-def _affinity_folder(mining):
-    "Where the masks by learned affinity of a run are"
-    folder = mining.out/'masks_affinity'
-    if (folder/'affinity.json').is_file(): return folder
-    raise AEError(f'{mining.out}: has no masks by learned affinity to agree with; write them with affinity_masks')
+def _mask_paths(mining, folder=None):
+    "Where the masks by learned affinity of images are, by index; those that are there"
+    folder,data = Path(folder or mining.out/'masks_affinity'),mining.data
+    paths = {i:folder/f'{data.keys[i]}.png' for i in data.train_idxs}
+    return {i:p for i,p in paths.items() if p.is_file()}
 
 def agreement_sweep(
     mining:MiningRun, # A run
     upto:int=1, # The highest of the maps of steps 1 to this counts
     raw:bool=False, # The maps as the classifier made them, even if the recipe refines them
     folder:str|Path=None, # Masks by learned affinity; None is where the run has them, and an `AEError` if it has none
-)->Sweep: # Of all thresholds
+)->Sweep: # Of all thresholds; images without a mask are left out
     "How well the maps of a run agree with its masks by learned affinity, at every threshold."
-    folder,keys = Path(folder or _affinity_folder(mining)),mining.data.keys
-    return cam_sweep(mining, lambda i: open_mask(folder/f'{keys[i]}.png'), raw, upto=upto)
+    paths = _mask_paths(mining, folder)
+    if paths: return cam_sweep(mining, lambda i: open_mask(paths[i]) if i in paths else None, raw, upto=upto)
+    raise AEError(f'{mining.out}: has no masks by learned affinity to agree with; write them with affinity_masks')
 
 # %% ../../nbs/10_masks/09_agreed_maps.ipynb #agreed-card
 def _agreed_rows(mining):
@@ -50,7 +51,7 @@ def add_agreed_maps(
     truth:Callable=None, # Index -> ground truth mask or None; None is the data's own
 )->ScoreCard: # The same
     "Score the maps of a run at thresholds that need no ground truth."
-    if not (mining.out/'masks_affinity'/'affinity.json').is_file(): return card
+    if not _mask_paths(mining): return card
     for stage,which in _agreed_rows(mining):
         best = int(np.nanargmax(agreement_sweep(mining, **which).curve().miou))
         sweep = cam_sweep(mining, truth, **which)
