@@ -451,6 +451,8 @@ def table_edited(c, r):
     how = r.choice([*edits])
     if how=='commas' and any('more' in row for row in c.rows): return # The first line would have as many cells
     if how=='commas': c.taken.add(how)
+    if how=='nul' and {('p02','picture'),('p02','name')}&c.taken: return
+    if how=='nul': c.taken |= {('p02','picture'),('p02','name')}
     c.style['edit'] = edits[how]
     if how in ('nul','quote','comment','nothing','head','space'):
         c.doubt(None, 'p0', 'quote', 'remark', 'no column', 'lists no images', 'line ')
