@@ -1,7 +1,7 @@
 """What `quality.py --all` adds: one table for several sets, and a paired test behind each comparison.
 
-Pairs are images: the mIoU of each, over the classes that it or its prediction has, by one way and by the other. Unsure pixels of masks count as
-background. Seeds of the same images are averaged first.
+Pairs are images: the mIoU of each, over the classes that it or its prediction has, by one way and by the other.
+Unsure pixels of masks count as background. Seeds of the same images are averaged first.
 """
 import numpy as np
 from scipy.stats import wilcoxon
@@ -109,25 +109,37 @@ def seconds_rows(sets):
     "Seconds of each stage and training image, mean over the seeds"
     for name,found in sets.items():
         spent = [d['stage_seconds'] for _,_,d in found['done']]
-        each = [np.mean([s[k] for s in spent])/found['images'] for k in ('mining','masks','segmenter')]
-        yield [name, found['images'], *(f'{v:.2f}' for v in each), f'{sum(each):.2f}']
+        stages = ('mining','masks','segmenter') if stage_values(found['done'], STAGES['PSL']) else ('mining','masks')
+        each = [np.mean([s[k] for s in spent])/found['images'] for k in stages]
+        yield [name, found['images'], *(f'{v:.2f}' for v in each), *['–']*(3-len(each)), f'{sum(each):.2f}']
+
+def filled_table(head, rows):
+    "A table without the columns that are empty in all rows"
+    rows = [*rows]
+    kept = [k for k in range(len(head)) if any(r[k]!='–' for r in rows)]
+    return md_table([head[k] for k in kept], [[r[k] for k in kept] for r in rows])
+
+ABOUT_SEGMENTERS = (', and of plain predictions of validation images; SEEDS. '
+    'Image labels alone were used, but for the columns of true masks: '
+    'segmenters of the same recipe, trained on the true masks of 10, 50 or all training images. The last column is PSL over "all".')
 
 def all_text(sets, seeds):
     "The whole report"
+    shown = f'seeds {", ".join(map(str, seeds))}{", mean ± half the range" if len(seeds)>1 else ""}'
+    trained = any(stage_values(found['done'], STAGES['PSL']) for found in sets.values())
+    about = ABOUT_SEGMENTERS.replace('SEEDS', shown) if trained else f'; {shown}. Image labels alone were used; no segmenters were trained.'
     return f'''# Quality on all sets
 
-mIoU in points of regions and masks of the training images, and of plain predictions of validation images; \
-seeds {", ".join(map(str, seeds))}{", mean ± half the range" if len(seeds)>1 else ""}. Image labels alone were used, but for the three columns of true masks: \
-segmenters of the same recipe, trained on the true masks of 10, 50 or all training images. The last column is PSL over "all".
+mIoU in points of regions and masks of the training images{about}
 
-{md_table(['set', *STAGES, 'PSL / all'], stage_rows(sets))}
+{filled_table(['set', *STAGES, 'PSL / all'], stage_rows(sets))}
 
 Is one better than the other? Mean difference of the mIoU of an image, in points; the share of images that win and lose by it; \
 and p of Wilcoxon's signed-rank test over the images (two-sided; *better* and *worse* at p < .05, not corrected for the number of rows).
 
 {md_table(['what', 'set', 'images', 'difference', 'win / lose', 'p', ''], comparison_rows(sets))}
 
-Seconds for each training image: mining all steps, making the masks, training and predicting with one segmenter.
+Seconds for each training image: mining all steps, making the masks{', training and predicting with one segmenter' if trained else ''}.
 
-{md_table(['set', 'training images', 'mining', 'masks', 'segmenter', 'all'], seconds_rows(sets))}
+{filled_table(['set', 'training images', 'mining', 'masks', 'segmenter', 'all'], seconds_rows(sets))}
 '''
