@@ -11,6 +11,7 @@ __all__ = ['FLAGS', 'devkit_images', 'list_lines', 'bare_name', 'find_name', 'li
 import os, re
 from pathlib import Path
 from ..basics import AEError
+from .class_names import name_forms
 from .image_paths import IMAGE_SUFFIXES
 
 # %% ../../nbs/01_data/19_voc_lists.ipynb #lists-images
@@ -54,7 +55,8 @@ def find_name(
 )->str|None: # One of `images`
     "The picture that a name or a path means."
     bare = bare_name(text)
-    return next((n for n in (text, bare, bare.rpartition('/')[2]) if n in images), None)
+    names = text,bare,bare.rpartition('/')[2]
+    return next((f for n in names for f in name_forms(n) if f in images), None)
 
 # %% ../../nbs/01_data/19_voc_lists.ipynb #lists-line
 _SUFFIX_END = re.compile(r'(\.(?:%s))\s+' % '|'.join(s[1:] for s in sorted(IMAGE_SUFFIXES)), re.I)
