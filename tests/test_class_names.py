@@ -88,3 +88,7 @@ def test_a_mask_has_room_for_254_classes(tmp_path):
     def rows(n): return 'image,labels\na.png,'+' '.join(f'c{k}' for k in range(n))+'\n'
     assert len(csv_set(tmp_path, rows(254)).vocab)==254
     with fails('list', '255 classes', 'room for 254'): csv_set(tmp_path, rows(255))
+
+def test_a_class_in_other_capitals_is_pointed_at_its_twin():
+    "And not at a name of the list that no image has"
+    with fails("'Cat'", "did you mean 'cat'?"): order_classes({'cat','Cat','dog'}, ['cat','dog','# fox'], 'list')

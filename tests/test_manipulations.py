@@ -537,7 +537,7 @@ def odd_labels(c, n, r):
     if new==ls: return
     c.shifted()
     if c.mask[n] is not None: c.doubt(n, 'not labelled', of=['mask'])
-    if how=='capital': c.say(repr(one[0]), 'label-delim')
+    if how=='capital' and new[-1]!=one[0]: c.say(repr(one[0]), repr(new[-1]), 'label-delim')
     if how=='nothing': c.labels[n] = set() if new==['[]'] else {*new}
     if how=='nothing' and new[0] not in ('[]','_'): c.say(repr(new[0]))
     if how=='nothing': c.doubt(n, '0 and 255', of=['mask']) # It has a label now, and no objects

@@ -113,7 +113,7 @@ def _check_list(names, classes, found, where):
         what = f'is in this list but no image has it (write "# {unused[0]}" to keep its number)'
         raise class_error(where, unused[0], what, found-set(names) or found)
     new = in_order(found-set(names))
-    if new: raise class_error(where, new[0], 'is in the data but not in this list', set(names)-found or set(names))
+    if new: raise class_error(where, new[0], 'is in the data but not in this list', set(names))
 
 def _unmarked(line, found):
     "The name in a line of a list of classes: a class of the data may be called '#c'"
