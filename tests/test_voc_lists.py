@@ -1,6 +1,5 @@
 "Lines of a devkit's lists name pictures, whatever form of Unicode the disk has."
-import unicodedata
-import pytest
+import pytest, unicodedata
 
 from ae_erasing.data.sources import get_data
 from ae_erasing.data.voc_lists import find_name, line_names
