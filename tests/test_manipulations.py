@@ -537,7 +537,9 @@ def odd_labels(c, n, r):
     if new==ls: return
     c.shifted()
     if c.mask[n] is not None: c.doubt(n, 'not labelled', of=['mask'])
-    if how=='capital' and new[-1]!=one[0]: c.say(repr(one[0]), repr(new[-1]), 'label-delim')
+    twins = how=='capital' and new[-1]!=one[0] and any(one[0] in o for m,o in c.labels.items() if m!=n)
+    if twins: c.say(repr(one[0]), repr(new[-1]), 'label-delim')
+    if twins: c.taken |= {(m,'label') for m in c.labels}
     if how=='nothing': c.labels[n] = set() if new==['[]'] else {*new}
     if how=='nothing' and new[0] not in ('[]','_'): c.say(repr(new[0]))
     if how=='nothing': c.doubt(n, '0 and 255', of=['mask']) # It has a label now, and no objects
