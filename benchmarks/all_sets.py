@@ -34,10 +34,9 @@ def image_mious(data, idxs, mask_of):
     return found
 
 def agreed_masks(mining):
-    "Functions of the masks that maps of step 1 and of all steps make at their agreed thresholds, if the run has masks to agree with"
+    "Functions of the masks that maps of step 1 and of all steps make at their agreed thresholds"
     from ae_erasing.masks.agreed_maps import agreement_sweep
     from ae_erasing.masks.score import cam_mask
-    if not (mining.out/'masks_affinity'/'affinity.json').is_file(): return {}
     def cut(upto):
         threshold = agreement_sweep(mining, upto).best()[0]
         return lambda i: cam_mask(mining, i, threshold, upto=upto)

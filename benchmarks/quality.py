@@ -1,6 +1,5 @@
 """How good are regions, masks and segmenters? The table of stages for any source, over several seeds: single map, oracle, erase steps,
-pseudo masks, then segmenters trained on masks of the single map, on those of the first step if its maps are refined, on those of all steps
-without and with PSL, PSL++, and on true masks.
+pseudo masks, then the segmenters of `SEGMENTERS`, as far as they differ: without masks that leave pixels unsure PSL is not used.
 
     python benchmarks/quality.py creatures --seeds 0 1 2 --steps 4
     python benchmarks/quality.py path/to/VOCdevkit --seeds 0 1 2 --steps 4 --name stamps
@@ -17,6 +16,16 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 
+SEGMENTERS = { # Name -> what it is trained on
+    'cam':'masks of the single map, neither erased nor refined, PSL',
+    'step1':'masks of step 1 alone, whose maps are refined, PSL',
+    'plain':'masks of the run, no PSL',
+    'psl':'masks of the run, PSL where they leave pixels unsure',
+    'psl++':'a second round of psl, trained on predictions of the first',
+    'few10':'10 true masks alone, no PSL', 'few50':'50 true masks alone, no PSL',
+    'supervised':'true masks: the upper bound'}
+FEW = 10, 50
+
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('source', nargs='?', default='creatures', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
@@ -28,6 +37,7 @@ def parse():
     p.add_argument('--images', type=int, default=None, help='training images: creatures to draw for each seed (400), or how many to take')
     p.add_argument('--valid', type=int, default=100, help='and to draw for validation')
     p.add_argument('--no-segment', action='store_true', help='leave segmenters out')
+    p.add_argument('--segmenters', nargs='+', choices=SEGMENTERS, default=[*SEGMENTERS], help='some of them; all if not given')
     p.add_argument('--seg-set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the segmenter\'s recipe, e.g. size=128')
     p.add_argument('--ground-truth', dest='truth', type=Path, default=None, help='folder of true masks, if the source has none')
     p.add_argument('--results', type=Path, default=HERE/'results')
@@ -92,15 +102,6 @@ def added(mining, truth, part=.3):
         for s in range(1, len(mining.steps)+1): new[s-1] += fresh_pixels(first, t, mining.data.labels[i], s, part)
     return (new/new.sum(1, keepdims=True).clip(1)).round(4).tolist()
 
-SEGMENTERS = dict(
-    cam='masks of the single map, neither erased nor refined, PSL',
-    step1='masks of step 1 alone, whose maps are refined, PSL',
-    plain='masks of all steps, no PSL',
-    psl='masks of all steps, PSL; round 2 is PSL++',
-    few10='10 true masks alone, no PSL', few50='50 true masks alone, no PSL',
-    supervised='true masks: the upper bound')
-FEW = 10, 50
-
 def single_masks(mining, out):
     "Masks of the first step's maps as the classifier made them: the same thresholds, no erasing, no refining"
     from ae_erasing.data.mask_files import resize_mask
@@ -116,19 +117,29 @@ def single_masks(mining, out):
         else: mask = np.zeros((1,1), np.uint8)
         save_mask(resize_mask(mask, data.size(i)[::-1]), out/f'{data.keys[i]}.png')
 
-def train_segmenters(mining, seed, over):
-    "One segmenter for each of `SEGMENTERS`, by the same numbers but for what its name says"
+def leaves_unsure(mining, seg):
+    "Do the masks of a run leave enough pixels unsure for PSL? If not, `plain` and `psl` are the same"
+    from ae_erasing.masks.affinity_stage import masks_to_train_on
+    from ae_erasing.masks.shares import ignored_share
+    from ae_erasing.segmentation.loaders import MaskFolder
+    return ignored_share(MaskFolder(masks_to_train_on(mining), mining.data), mining.data.train_idxs)>=seg.psl_min_ignored
+
+def train_segmenters(mining, seed, over, names):
+    "One segmenter for each of `names`, by the same numbers but for what its name says"
     from ae_erasing.masks.pseudo import write_masks
+    from ae_erasing.segmentation.recipe import read_seg_recipe
     from ae_erasing.segmentation.segment import segment
     out = mining.out
-    single_masks(mining, out/'masks_cam')
-    todo = dict(cam=dict(masks=out/'masks_cam'), plain=dict(w_psl=0), psl=dict(rounds=2), supervised=dict(supervised=True, w_psl=0))
-    if mining.recipe.refine_iters:
-        write_masks(mining, out/'masks_step1', upto=1, progress=False)
-        todo['step1'] = dict(masks=out/'masks_step1')
-    for name,what in todo.items():
+    todo = dict(cam=dict(masks=out/'masks_cam'), step1=dict(masks=out/'masks_step1'), plain=dict(w_psl=0),
+        psl=dict(rounds=2) if 'psl++' in names else {}, supervised=dict(supervised=True, w_psl=0))
+    same = not leaves_unsure(mining, read_seg_recipe(mining.recipe.name, **over))
+    left_out = {'plain':same, 'step1':not mining.recipe.refine_iters}
+    names = [n for n in todo if n in names and not left_out.get(n)]
+    if 'cam' in names: single_masks(mining, out/'masks_cam')
+    if 'step1' in names: write_masks(mining, out/'masks_step1', upto=1, progress=False)
+    for name in names:
         print(f'{name}: trained on {SEGMENTERS[name]}', flush=True)
-        segment(mining, name, **{**over, 'seed':seed, **what})
+        segment(mining, name, **{**over, 'seed':seed, **todo[name]})
 
 def add_refined_masks(mining, card, truth):
     "The pseudo masks refined by what there is"
@@ -159,7 +170,7 @@ def get_source(args, seed):
     over = {'steps':args.steps} if args.steps else {}
     return data,read_recipe(args.recipe or ('creatures' if drawn else 'photos'), seed=seed, **over, **key_values(args.set))
 
-def few_masks(mining, card, seed, over):
+def few_masks(mining, card, seed, over, names):
     "Segmenters trained on a few true masks alone"
     from corrections import train_alone
     from ae_erasing.masks.score import add_masks
@@ -167,7 +178,7 @@ def few_masks(mining, card, seed, over):
     data,order = mining.data,np.random.default_rng(1000+seed).permutation(mining.mined).tolist()
     known = [i for i in order if data.truth(i) is not None]
     for n in FEW:
-        if n>=len(known): continue
+        if n>=len(known) or f'few{n}' not in names: continue
         print(f'few{n}: trained on {SEGMENTERS[f"few{n}"]}', flush=True)
         recipe = read_seg_recipe(mining.recipe.name, **{**over, 'seed':seed, 'w_psl':0})
         for how,folder in train_alone(mining, recipe, known[:n], str(n)).items():
@@ -185,9 +196,9 @@ def score_seed(mining, args, seed, truth):
     if args.no_segment: return card
     from ae_erasing.segmentation.segmenter import add_segmenters
     over = key_values(args.seg_set)
-    train_segmenters(mining, seed, over)
+    train_segmenters(mining, seed, over, args.segmenters)
     add_segmenters(mining, card, truth)
-    if truth is None: few_masks(mining, card, seed, over)
+    if truth is None: few_masks(mining, card, seed, over, args.segmenters)
     return card
 
 def as_dict(s):
@@ -224,7 +235,7 @@ def run_seed(args, seed):
     data,recipe = get_source(args, seed)
     out = args.runs/f'{args.name or data.name}-{seed}'
     mining,done = erase_loop(data, out, recipe),out/'quality.json'
-    asked = dict(recipe=vars(recipe), seg=args.seg_set, segment=not args.no_segment, truth=str(args.truth),
+    asked = dict(recipe=vars(recipe), seg=args.seg_set, segment=[] if args.no_segment else args.segmenters, truth=str(args.truth),
         images=len(data), all=bool(args.all))
     if done.exists() and (was := json.loads(done.read_text(encoding='utf-8')))['asked']==json.loads(json.dumps(asked)):
         return data,recipe,(seed, was['stages'], was['steps'])
@@ -258,7 +269,8 @@ SHOWN = 'size','pred_size','epochs','w_psl','w_cls','v','psl_refine_iters','warm
 def about_segmenters(data, recipe, seg, done):
     "What is said of the segmenters, and their table"
     how = ', '.join(f'{k} {v}' for k,v in vars(seg).items() if k in SHOWN)
-    masks = '; '.join(f'*{k}*, {v}' for k,v in SEGMENTERS.items() if k!='step1' or recipe.refine_iters)
+    trained = {s.split(' + ')[0].split(',')[0] for s in done[0][1]}
+    masks = '; '.join(f'*{k}*, {v}' for k,v in SEGMENTERS.items() if k in trained)
     return f'''
 Segmentation networks, `{seg.arch}` by the recipe's hyperparameters ({how}), \
 were trained on the masks and predicted {len(data.valid_idxs)} validation images without a label.
