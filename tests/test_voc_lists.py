@@ -20,3 +20,12 @@ def test_a_devkit_from_another_system_opens(tmp_path):
     data = get_data(tmp_path)
     assert len(data)==3 and not any('left out' in n or 'not in' in n for n in data.notes)
     assert by_key(data)[DECOMPOSED]==({'cat'}, True)
+
+@pytest.mark.parametrize('folder,suffix', (('Annotations','.xml'), ('SegmentationClass','.png')))
+def test_what_lies_beside_a_picture_may_be_written_in_another_form(tmp_path, folder, suffix):
+    devkit(tmp_path, [(COMPOSED, 'train', dict(cat=1)), ('b', 'train', dict(dog=1)), ('c', 'val', dict(cat=1))], main=False, xml=True)
+    beside = tmp_path/folder/f'{COMPOSED}{suffix}'
+    beside.rename(beside.with_name(f'{DECOMPOSED}{suffix}'))
+    data = get_data(tmp_path)
+    i = data.keys.index(COMPOSED)
+    assert data.labels[i]==(data.vocab.index('cat'),) and data.truth(i) is not None

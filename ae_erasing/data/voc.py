@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from ..basics import AEError, listed
 from .mask_files import open_mask
 from .labels import ImageLabels
+from .class_names import name_forms
 from .rows import check_folder, class_list, from_rows
 from .voc_lists import FLAGS, bare_name, devkit_images, find_name, line_names, list_lines
 from .voc_devkit import find_devkit, voc_problems
@@ -70,13 +71,18 @@ def _xml_labels(path, difficult):
     if not objects and (root.tag!='annotation' or any('object' in o.tag.lower() for o in root.iter())): return None
     return {(o.findtext('name') or '').strip() for o in objects if counts(o)}
 
+def _annotation(root, name):
+    "Path of the XML of an image, or None"
+    paths = [root/'Annotations'/f'{f}.xml' for f in name_forms(name)]
+    return next(filter(Path.is_file, paths), None)
+
 def _voc_labels(root, images, names, difficult):
     "Labels by image name from Main, or else from the XML, and notes"
     labels,classes,notes = _main_labels(root, images, difficult)
     if unknown := sorted(labels.keys()-images.keys()-{*names}):
         notes.append(f'ImageSets/Main has labels of {len(unknown)} images that are not in JPEGImages: {listed(unknown)}')
-    files = {n:root/'Annotations'/f'{n}.xml' for n in sorted({*names}-labels.keys())}
-    found = {n:_xml_labels(f, difficult) for n,f in files.items() if f.is_file()}
+    files = {n:_annotation(root, n) for n in sorted({*names}-labels.keys())}
+    found = {n:_xml_labels(f, difficult) for n,f in files.items() if f}
     bad,nameless = [n for n,ls in found.items() if ls is None],[n for n,ls in found.items() if ls and '' in ls]
     labels.update({n:ls-{''} for n,ls in found.items() if ls is not None})
     if not classes and not any(labels.values()): _no_labels(root, bad)
@@ -129,7 +135,7 @@ def _split_names(root, images, train, valid):
 # %% ../../nbs/01_data/22_voc.ipynb #voc-masks-code
 def _voc_truth(item, dirs, images):
     "The mask of an image from the first folder that has it, or None"
-    stems = item.relative_to(images).parent/item.stem,Path(item.stem)
+    stems = [f for s in (item.relative_to(images).with_suffix(''), item.stem) for f in name_forms(str(s))]
     for d in dirs:
         for name in (f'{s}{suffix}' for s in stems for suffix in ('.png','.PNG')):
             if (f := d/name).exists(): return open_mask(f)
