@@ -5,7 +5,9 @@ import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 
 from ae_erasing.masks.affinity import UNSURE, affinity_loss, feature_levels, pair_affinity, pair_labels, pair_offsets, random_walk
-from ae_erasing.masks.affinity_stage import add_affinity_masks, affinity_masks, low_thresholds, seed_maps, sure_pixels, train_head
+from ae_erasing.masks import affinity_stage
+from ae_erasing.masks.affinity_stage import Heads, add_affinity_masks, affinity_masks, low_thresholds, seed_maps, sure_pixels
+from ae_erasing.masks.affinity_stage import train_affinity, train_head
 from ae_erasing.masks.score import score_run
 from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop
@@ -91,6 +93,46 @@ def test_seeds_are_the_mean_of_a_far_walk_and_of_the_classes():
     picture,maps = torch.rand(1, 3, 9, 9, generator=torch.Generator().manual_seed(0)),torch.eye(9)[None,None]
     assert torch.allclose(seed_maps(NoEdge(), [maps], picture, maps, (1,)), torch.tensor(1.), atol=.02)
     assert torch.allclose(seed_maps(NoEdge(), [maps], picture, maps, (0,)), torch.tensor(.75), atol=.02)
+
+class FewImages:
+    "A stage of images of one class; `features` gives away which image it is"
+    def __init__(self, n, scales):
+        self.ids,self.scales = list(range(10, 10+n)),scales
+        self.data = SimpleNamespace(vocab=('cat',), labels={i:(0,) for i in self.ids})
+    def maps(self, i): return torch.linspace(0, 1, 16).view(1, 1, 4, 4)
+    def features(self, i): return i,None
+    def pooled(self): return np.linspace(0, 1, 16)
+    def class_values(self, k): return self.pooled()
+
+@given(n=st.integers(1, 9), seed=st.integers(0, 99), scales=st.sampled_from([(), (1.,)]))
+@settings(max_examples=40, deadline=None)
+def test_an_image_has_a_head_that_has_not_seen_it(n, seed, scales):
+    "And both heads together see each image once an epoch; a single image and maps of the run have one head"
+    saw = []
+    def train(sure, n_classes, epochs, seed):
+        saw.append(([sure[j][0] for j in range(len(sure))], epochs, seed))
+        return len(saw)-1
+    stage = FewImages(n, scales)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(affinity_stage, 'train_head', train)
+        heads = train_affinity(stage, (.6,.85), seed)
+    assert sorted(i for ids,_,_ in saw for i in ids)==stage.ids
+    assert len(saw)==(2 if scales and n>1 else 1) and len({s for *_,s in saw})==len(saw)
+    assert all(epochs==2*len(saw) for _,epochs,_ in saw)
+    if len(saw)==2: assert all(i not in saw[heads.unseen(i)][0] for i in stage.ids)
+    else: assert all(heads.unseen(i)==0 for i in stage.ids)
+
+@given(seed=st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_heads_are_their_mean(seed):
+    "Of boundaries, and of logarithms of probabilities, so that the scale of one's logits does not count; one head is as it is"
+    g = torch.Generator().manual_seed(seed)
+    a,b = ((torch.rand(1, 1, 3, 4, generator=g), 5*torch.randn(1, 3, 3, 4, generator=g)) for _ in range(2))
+    edge,logits = Heads([lambda x: a, lambda x: b], {})(None)
+    want = (a[1].softmax(1)*b[1].softmax(1)).sqrt()
+    assert torch.allclose(edge, (a[0]+b[0])/2) and torch.allclose(logits.softmax(1), want/want.sum(1, keepdim=True), atol=1e-5)
+    alone = Heads([lambda x: a], {})(None)
+    assert torch.equal(alone[0], a[0]) and torch.allclose(alone[1].softmax(1), a[1].softmax(1), atol=1e-6)
 
 def test_sure_pixels_without_labels_are_background(): assert (sure_pixels(torch.zeros(0,3,4), (), .2, .5)==0).all()
 
