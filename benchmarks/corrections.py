@@ -91,14 +91,15 @@ def miou_of(mining, folders):
     return {k:float(scores(count_masks(mining.data, f, mining.data.valid_idxs)).miou) for k,f in folders.items()}
 
 def train_alone(mining, recipe, idxs, name):
-    "Train on the true masks of `idxs` and nothing else, as many batches as the others; folders of predictions"
+    "Train on the true masks of `idxs` and nothing else, as many batches as the others, if not done before; folders of predictions"
     from ae_erasing.segmentation.networks import save_seg_model
     from ae_erasing.segmentation.segment import predict_masks, train_round
     data,out = mining.data,mining.out/'alone'/name
     often = np.resize(idxs, len(data.train_idxs)).tolist()
-    learn = train_round(data, data.truth, recipe, often, progress=False)
-    out.mkdir(parents=True, exist_ok=True)
-    save_seg_model(learn, out/'model.safetensors', vocab=data.vocab, size=recipe.size, ranges=data.ranges)
+    if not (out/'model.safetensors').exists():
+        learn = train_round(data, data.truth, recipe, often, progress=False)
+        out.mkdir(parents=True, exist_ok=True)
+        save_seg_model(learn, out/'model.safetensors', vocab=data.vocab, size=recipe.size, ranges=data.ranges)
     folders = {k:out/f'valid_{k}' for k in dict.fromkeys(('no', recipe.refiner))}
     for how,folder in folders.items():
         predict_masks(out/'model.safetensors', data, data.valid_idxs, recipe, folder, refiner=how, progress=False)

@@ -103,12 +103,13 @@ def table(found, steps):
 def report(args, found, recipe, n):
     "The whole text"
     quick = '**A quick run, to see that it works; its figures mean nothing.**\n' if args.quick else ''
+    refined = '; maps are refined' if recipe.refine_iters else ', no map was refined'
     return f'''# Ways of erasing: {args.name}
 
 {n} training images, recipe `{recipe.name}` at {recipe.size} pixels, {recipe.epochs} epochs a step, threshold {recipe.threshold:g}, \
 seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
 mIoU over the classes that occur, background among them; precision and recall are means over the object classes. Image labels were used, \
-nothing was refined or tuned. Variants that erase pixels share step 1; those with two heads have their own.
+nothing was tuned{refined}. Variants that erase pixels share step 1; those with two heads have their own.
 *Clear* is a difference in mIoU of the last step that has the same sign with every seed and is larger than the spread of either.
 
 {table(found, args.steps)}
