@@ -9,7 +9,7 @@ from turns import md_table, points_text
 
 COMPARED = ( # (what is compared, of which stages)
     ('regions of all steps, over those of step 1', 'all steps', 'step 1'),
-    ('highest map of all steps, over the map of step 1, each at its agreed threshold', 'all maps', 'map'),
+    ('fused map of all steps, over the map of step 1, each at its agreed threshold', 'all maps', 'map'),
     ('regions of all steps, over the map of step 1 at its agreed threshold', 'all steps', 'map'),
     ('masks that segmenters are trained on, over regions of all steps', 'masks', 'all steps'),
     ('segmenter, over that from masks of the single map', 'psl', 'cam'),

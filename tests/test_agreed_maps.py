@@ -1,16 +1,16 @@
 "Maps are cut where they agree best with the masks by learned affinity."
 import json
 from dataclasses import replace
-import numpy as np, pytest, torch
+import numpy as np, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ae_erasing.cam.maps import write_maps
+from ae_erasing.cam.maps import enlarge
 from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
 from ae_erasing.masks.agreed_maps import add_agreed_maps, agreement_sweep
 from ae_erasing.masks.pseudo import save_mask
-from ae_erasing.masks.score import cam_mask, cam_sweep, score_run
+from ae_erasing.masks.score import _maps_at as maps_at, cam_mask, cam_sweep, score_run
 from conftest import fails
-from hand_run import LABELS, maps_by_hand, mining, truth  # chkstyle: ignore
+from hand_run import mining, truth  # chkstyle: ignore
 
 def affinity_masks(mining, threshold, **which):
     "Masks that are the maps of the run, cut at a threshold"
@@ -35,16 +35,15 @@ def test_the_mask_of_an_image_is_what_the_sweep_counts(mining, upto):
         for i in mining.data.train_idxs: cm.add(truth(i), cam_mask(mining, i, sweep.thresholds[t], upto=upto))
         assert (sweep.matrix(t).counts==cm.counts).all()
 
-@pytest.mark.parametrize('over,confidence,mines', ((dict(stay_within=0), 1., True), (dict(stay_within=0), .4, False),
-    (dict(stay_within=1.), 1., False)))
-def test_later_steps_count_where_the_recipe_lets_them_mine(mining, over, confidence, mines):
-    "The recipe asks for half of the confidence of step 1, which is 1"
-    mining.recipe = replace(mining.recipe, **over)
+def test_later_steps_count_half(mining):
+    "Each step leaves a share of every pixel; wherever a map of step 1 is above a threshold, the fused one is"
     for i in mining.mined:
-        sure = torch.full((len(LABELS[i]),), confidence)
-        write_maps(mining.regions.map_path(i, 2), maps_by_hand(i, 2), sure, (40,20))
-    masks = [np.concatenate([cam_mask(mining, i, .3, upto=upto).ravel() for i in mining.mined]) for upto in (1,2)]
-    assert ((masks[0]>0)<=(masks[1]>0)).all() and (masks[0]!=masks[1]).any()==mines
+        first,second = (enlarge(mining.maps(i, t)[0], mining.maps(i, t)[2])/255 for t in (1,2))
+        want = 1-(1-first)*(1-second/2)
+        shape = want.shape[1:]
+        one,fused = (maps_at(mining, i, shape, False, upto) for upto in (1,2))
+        assert np.abs(fused/255-want).max()<=.5/255+1e-6 and (fused>=one).all() and (fused>one).any()
+        assert (one==np.round(255*first)).all()
 
 def test_rows_of_the_card_say_what_they_are(mining):
     mining.data = replace(mining.data, open_truth=truth)
@@ -53,7 +52,7 @@ def test_rows_of_the_card_say_what_they_are(mining):
     assert len(add_agreed_maps(mining, card).stages)==n
     affinity_masks(mining, .3)
     single,both = add_agreed_maps(mining, card).stages[n:]
-    assert [single.stage,both.stage]==['single CAM, agreed threshold','highest CAM of steps 1-2, agreed threshold']
+    assert [single.stage,both.stage]==['single CAM, agreed threshold','fused CAM of steps 1-2, agreed threshold']
     assert single.chosen==both.chosen=='label-free' and single.threshold==pytest.approx(.3, abs=.011)
     assert single.score.miou==scores(cam_sweep(mining).matrix(round(100*single.threshold))).miou
 

@@ -71,6 +71,7 @@ def _xml_labels(path, difficult):
     if not objects and (root.tag!='annotation' or any('object' in o.tag.lower() for o in root.iter())): return None
     return {(o.findtext('name') or '').strip() for o in objects if counts(o)}
 
+# %% ../../nbs/01_data/22_voc.ipynb #voc-xml-labels-code
 def _annotation(root, name):
     "Path of the XML of an image, or None"
     paths = [root/'Annotations'/f'{f}.xml' for f in name_forms(name)]

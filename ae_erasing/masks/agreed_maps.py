@@ -28,7 +28,7 @@ def _mask_paths(mining, folder=None):
 
 def agreement_sweep(
     mining:MiningRun, # A run
-    upto:int=1, # The highest of the maps of steps 1 to this counts
+    upto:int=1, # Maps of steps 1 to this are fused
     raw:bool=False, # The maps as the classifier made them, even if the recipe refines them
     folder:str|Path=None, # Masks by learned affinity; None is where the run has them, and an `AEError` if it has none
 )->Sweep: # Of all thresholds; images without a mask are left out
@@ -43,7 +43,7 @@ def _agreed_rows(mining):
     refined,n = mining.recipe.refine_iters>0,len(mining.steps)
     yield 'single CAM',dict(raw=True)
     if refined: yield 'refined CAM',{}
-    if n>1: yield f'highest CAM of steps 1-{n}',dict(upto=n)
+    if n>1: yield f'fused CAM of steps 1-{n}',dict(upto=n)
 
 def add_agreed_maps(
     mining:MiningRun, # A run

@@ -26,22 +26,21 @@ from ..evaluation.card_metrics import add_counted, add_coverage, add_maps
 from ..cam.maps import enlarge
 from ..cam.crf import CRFS
 from ..mining.run import MiningRun
-from ..mining.regions import allowed_area
 from .run_truth import judged_truth
 
 # %% ../../nbs/10_masks/03_score.ipynb #score-winner
-def _mined_maps(mining, i, step, raw):
-    "The maps of a step, uint8 (L,H,W); those of later steps are 0 where the recipe lets them mine nothing"
-    maps,confidence,size = mining.maps(i, step, raw)
-    allowed = allowed_area(mining.regions, mining.recipe, i, step)
-    sure = (confidence>=mining.least(i, step))[:,None,None]
-    return np.where(allowed & sure, enlarge(maps, size), np.uint8(0))
+def _fused_maps(mining, i, raw, upto):
+    "1 less what the maps of all steps leave, uint8 (L,H,W); those of later steps count half"
+    left = np.float32(1)
+    for step in range(1, upto+1):
+        maps,_,size = mining.maps(i, step, raw)
+        left = left*(1-enlarge(maps, size)/np.float32(255 if step==1 else 510))
+    return (255*(1-left)).round().astype(np.uint8)
 
 def _maps_at(mining, i, shape, raw, upto=1):
-    "The highest of the maps of steps 1 to `upto` for the labels of an image, uint8 (L,*shape)"
+    "The maps of steps 1 to `upto`, fused, for the labels of an image, uint8 (L,*shape)"
     if not mining.data.labels[i]: return np.zeros((0,*shape), np.uint8)
-    highest = np.maximum.reduce([_mined_maps(mining, i, t, raw) for t in range(1, upto+1)])
-    return np.stack([resize_mask(m, shape) for m in highest])
+    return np.stack([resize_mask(m, shape) for m in _fused_maps(mining, i, raw, upto)])
 
 def _winner(labels, maps):
     "The label with the highest map at each pixel, and how high that is; both uint8, and 0 without labels"
@@ -63,9 +62,9 @@ def cam_sweep(
     raw:bool=False, # The maps as the classifier made them, even if the recipe refines them
     pixels:PixelPrecision=None, # Counts the map of each label as well
     boxes:BoxAccuracy=None, # Counts their boxes as well
-    upto:int=1, # The highest of the maps of steps 1 to this counts
+    upto:int=1, # Maps of steps 1 to this are fused
 )->Sweep: # Of all thresholds
-    "Step 1's class activation map at every threshold: each pixel goes to the label whose map is highest there."
+    "Class activation maps at every threshold: each pixel goes to the label whose map is highest there."
     data,truth = mining.data,truth or mining.data.truth
     sweep = Sweep(len(data.vocab)+1)
     for i in data.train_idxs:
@@ -81,7 +80,7 @@ def cam_mask(
     i:int, # Index of a training image
     threshold:float, # Of the maps, [0,1]
     raw:bool=False, # The maps as the classifier made them, even if the recipe refines them
-    upto:int=1, # The highest of the maps of steps 1 to this counts
+    upto:int=1, # Maps of steps 1 to this are fused
 )->np.ndarray: # uint8 (H,W): 0, or class + 1
     "The mask of an image that `cam_sweep` counts at a threshold."
     shape = mining.data.size(i)[::-1]
