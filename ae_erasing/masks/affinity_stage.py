@@ -132,10 +132,8 @@ class SureImages:
         stage:AffinityStage, # With the maps of the round before
         low:torch.Tensor, # (C,): background is where the maps of all labels are below
         high:float, # A class is where its map is the highest and above this
-        ids:list=None, # Indices of the images; None is all
-    ):
-        self.stage,self.low,self.high = stage,low,high
-        self.ids = stage.ids if ids is None else ids
+        ids:list, # Indices of the images
+    ): self.stage,self.low,self.high,self.ids = stage,low,high,ids
     def __len__(self): return len(self.ids)
     def __getitem__(self, j):
         i = self.ids[j]

@@ -30,11 +30,11 @@ from .run_truth import judged_truth
 
 # %% ../../nbs/10_masks/03_score.ipynb #score-winner
 def _fused_maps(mining, i, raw, upto):
-    "1 less what the maps of all steps leave, uint8 (L,H,W); those of later steps count half"
-    left = np.float32(1)
-    for step in range(1, upto+1):
-        maps,_,size = mining.maps(i, step, raw)
-        left = left*(1-enlarge(maps, size)/np.float32(255 if step==1 else 510))
+    "Step 1's maps, or 1 less what those of all steps leave, uint8 (L,H,W); maps of later steps count half"
+    first,*later = [enlarge(maps, size) for maps,_,size in (mining.maps(i, t, raw) for t in range(1, upto+1))]
+    if not later: return first
+    left = 1-first/np.float32(255)
+    for maps in later: left *= 1-maps/np.float32(2*255)
     return (255*(1-left)).round().astype(np.uint8)
 
 def _maps_at(mining, i, shape, raw, upto=1):
