@@ -122,9 +122,17 @@ ABOUT_SEGMENTERS = (', and of plain predictions of validation images; SEEDS. '
     'Image labels alone were used, but for the columns of true masks: '
     'segmenters of the same recipe, trained on the true masks of 10, 50 or all training images. The last column is PSL over "all".')
 
-def all_text(sets, seeds):
+def seeds_text(sets):
+    "The seeds of all sets, or of each if they differ"
+    seeds = {name:', '.join(str(s) for s,_,_ in found['done']) for name,found in sets.items()}
+    same = len(set(seeds.values()))==1
+    shown = next(iter(seeds.values())) if same else '; '.join(f'{v} ({k})' for k,v in seeds.items())
+    several = any(len(found['done'])>1 for found in sets.values())
+    return f'seeds {shown}{", mean ± half the range" if several else ""}'
+
+def all_text(sets):
     "The whole report"
-    shown = f'seeds {", ".join(map(str, seeds))}{", mean ± half the range" if len(seeds)>1 else ""}'
+    shown = seeds_text(sets)
     trained = any(stage_values(found['done'], STAGES['PSL']) for found in sets.values())
     about = ABOUT_SEGMENTERS.replace('SEEDS', shown) if trained else f'; {shown}. Image labels alone were used; no segmenters were trained.'
     return f'''# Quality on all sets

@@ -4,10 +4,11 @@ pseudo masks, then the segmenters of `SEGMENTERS`, as far as they differ: withou
     python benchmarks/quality.py creatures --seeds 0 1 2 --steps 4
     python benchmarks/quality.py path/to/VOCdevkit --seeds 0 1 2 --steps 4 --name stamps
     python benchmarks/quality.py --all path/to/sets --seeds 0 1 2 --images 300
+    python benchmarks/quality.py --all path/to/sets --seeds 3 --images 300 --earlier benchmarks/results
 
 Writes benchmarks/results/quality-NAME.md and .json: mean and spread, with the command, the machine and the date.
-`--all` does so for creatures and for each SET/VOCdevkit below a folder, and writes quality-all, one table of all, with a paired test
-behind each comparison.
+`--all` does so for creatures and for each SET/VOCdevkit below a folder, and writes quality-all-SET, and quality-all, one table of all, with
+a paired test behind each comparison. `--earlier` adds seeds of a result that is there, whose runs are no longer needed.
 Runs are kept in --runs and are resumed by the same command. True masks are used to score, and by the segmenters that are named after them.
 """
 import argparse, json, os, platform, shlex, sys, time
@@ -34,6 +35,7 @@ def parse():
     p.add_argument('--name', default=None, help='name of the result; that of the data if not given')
     p.add_argument('--runs', type=Path, default=Path('runs/quality'), help='folder for the runs')
     p.add_argument('--all', type=Path, default=None, metavar='FOLDER', help='creatures, and all sets below this folder')
+    p.add_argument('--earlier', type=Path, default=None, metavar='FOLDER', help='with --all: results of other seeds, quality-all-SET.json, to add')
     p.add_argument('--images', type=int, default=None, help='training images: creatures to draw for each seed (400), or how many to take')
     p.add_argument('--valid', type=int, default=100, help='and to draw for validation')
     p.add_argument('--no-segment', action='store_true', help='leave segmenters out')
@@ -299,7 +301,7 @@ def report(args, name, data, recipe, done, segmenters):
     return f'''# Quality of regions, masks and segmenters: {name}
 
 {len(data.train_idxs)} training images, {len(data.vocab)} classes, recipe `{recipe.name}`, \
-seeds {', '.join(map(str, args.seeds))}; mean ± half the range.
+seeds {', '.join(str(s) for s,_,_ in done)}; mean ± half the range.
 mIoU over the classes that occur, background among them; precision and recall are means over the object classes.
 Image labels were used, as they are in training; no saliency, no CRF.{refined} \
 *Fixed*: the threshold was set before, in `settings.ini`. *Oracle*: it was picked on these very masks.
@@ -317,6 +319,21 @@ on one of which more had been found, on background, and on an object of another 
 {machine()}; {time.strftime('%Y-%m-%d')}; {seconds:.0f} s a seed.
 '''
 
+def without_seed(recipe): return {k:v for k,v in recipe.items() if k!='seed'}
+
+def earlier_runs(args, name, made):
+    """Seeds of a result of `--all` that are not asked for now, as `run_seed` gives them.
+
+    Raises SystemExit if there is no such result, or if it was made by another recipe"""
+    if not args.earlier: return []
+    path = args.earlier/f'quality-all-{name}.json'
+    if not path.is_file(): raise SystemExit(f'{path}: is not there; --earlier takes the folder of results that --all wrote')
+    was,made = (json.loads(x) for x in (path.read_text(encoding='utf-8'), json.dumps(made)))
+    for k in ('recipe','segment'):
+        if without_seed(was[k] or {})!=without_seed(made[k] or {}):
+            raise SystemExit(f'{path}: was made by other hyperparameters ({k}) than are asked for now; leave --earlier out')
+    return [(r['seed'], r['stages'], r['steps']) for r in was['runs'] if r['seed'] not in args.seeds]
+
 def run_set(args):
     "All seeds of a set, and its table"
     done = []
@@ -327,11 +344,12 @@ def run_set(args):
     name = args.name or data.name
     from ae_erasing.segmentation.recipe import read_seg_recipe
     seg = read_seg_recipe(recipe.name, **key_values(args.seg_set))
+    numbers = dict(recipe=vars(recipe), segment=None if args.no_segment else vars(seg))
+    done = sorted(earlier_runs(args, name, numbers)+done, key=lambda d: d[0])
     text = report(args, name, data, recipe, done, '' if args.no_segment else about_segmenters(data, recipe, seg, done))
     made = dict(command=command_line('quality'), machine=machine(), date=time.strftime('%Y-%m-%d'))
     runs = [dict(seed=s, stages=st, steps=d) for s,st,d in done]
-    segment = None if args.no_segment else vars(seg)
-    save_result(args.results, f'quality-{name}', text, **made, recipe=vars(recipe), segment=segment, runs=runs)
+    save_result(args.results, f'quality-{"all-"*bool(args.all)}{name}', text, **made, **numbers, runs=runs)
     return dict(done=done, images=len(data.train_idxs), same=args.source!='creatures')
 
 def run_all(args):
@@ -342,7 +360,7 @@ def run_all(args):
         print(f'- {name}', flush=True)
         found[name] = run_set(argparse.Namespace(**{**vars(args), 'source':source, 'name':name}))
     made = dict(command=command_line('quality'), machine=machine(), date=time.strftime('%Y-%m-%d'))
-    text = f'{all_text(found, args.seeds)}\n`{made["command"]}`\n{made["machine"]}; {made["date"]}.\n'
+    text = f'{all_text(found)}\n`{made["command"]}`\n{made["machine"]}; {made["date"]}.\n'
     pairs = {name:{what:compared(f, a, b) for what,a,b in COMPARED} for name,f in found.items()}
     save_result(args.results, 'quality-all', text, **made, compared=pairs)
 
