@@ -123,7 +123,7 @@ def _onnx_net(program, arch):
     except Exception as e:
         why = str(e).strip().partition('\n')[0][:200]
         raise AEError(f'arch {arch!r}: PyTorch {torch.__version__} cannot write it as ONNX ({why}); '
-            'take a newer PyTorch, or another backbone') from None
+            'take PyTorch 2.7 or newer, or another backbone') from None
 
 # %% ../../nbs/11_segmentation/10_onnx.ipynb #onnx-before
 _BEFORE = """before (uint8[batch,height,width,3] image) => (uint8[batch,view_height,view_width,3] view) {
