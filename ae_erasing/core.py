@@ -68,8 +68,7 @@ def mine_step(
     "Mine every training image with the classifier of `step`, skipping batches that are finished."
     device = torch.device(device or default_device())
     batches = MiningBatches(data, recipe, regions, step, progress)
-    weights = regions.run/f'step_{step}'/'model.safetensors'
-    classifier = StepClassifier(weights, recipe, device, batches if compile else None)
+    classifier = StepClassifier(regions.weights(step), recipe, device, batches if compile else None)
     erased,paint = erased_images(regions, recipe, step),VARIANTS[recipe.erase].paint
     with background_threads(n_writers(device), 4*recipe.bs) as submit:
         for size,ids in batches:

@@ -194,7 +194,7 @@ def read_losses(
     mining:MiningRun, # A run
 )->list: # By step, the loss that each epoch ended with
     "The training losses that a run keeps."
-    return [train_losses(mining.out/f'step_{t}'/'history.csv') for t in range(1, len(mining.steps)+1)]
+    return [train_losses(mining.regions.history(t)) for t in range(1, len(mining.steps)+1)]
 
 # %% ../nbs/14_paper.ipynb #paper-plot
 def plot_losses(

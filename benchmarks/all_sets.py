@@ -105,11 +105,11 @@ def stage_rows(sets):
         yield [name, *map(points_text, values.values()), f'{np.mean(share):.2f}' if len(share) else '–']
 
 def seconds_rows(sets):
-    "Seconds of each stage and training image, mean over the seeds"
+    "Seconds of each stage and training image, median over the seeds: what was interrupted counts from when it went on"
     for name,found in sets.items():
         spent = [d['stage_seconds'] for _,_,d in found['done']]
         stages = ('mining','masks','segmenter') if stage_values(found['done'], STAGES['PSL']) else ('mining','masks')
-        each = [np.mean([s[k] for s in spent])/found['images'] for k in stages]
+        each = [np.median([s[k] for s in spent])/found['images'] for k in stages]
         yield [name, found['images'], *(f'{v:.2f}' for v in each), *['–']*(3-len(each)), f'{sum(each):.2f}']
 
 def filled_table(head, rows):
@@ -146,7 +146,8 @@ and p of Wilcoxon's signed-rank test over the images (two-sided; *better* and *w
 
 {md_table(['what', 'set', 'images', 'difference', 'win / lose', 'p', ''], comparison_rows(sets))}
 
-Seconds for each training image: mining all steps, making the masks{', training and predicting with one segmenter' if trained else ''}.
+Seconds for each training image, median over the seeds: mining all steps, \
+making the masks{', training and predicting with one segmenter' if trained else ''}.
 
 {filled_table(['set', 'training images', 'mining', 'masks', 'segmenter', 'all'], seconds_rows(sets))}
 '''

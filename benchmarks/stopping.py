@@ -47,7 +47,7 @@ class Witness:
         from ae_erasing.training import mean_colour
         import torch
         self.mining,self.device = mining,torch.device('cpu')
-        self.classifier = StepClassifier(mining.out/'step_1'/'model.safetensors', mining.recipe, self.device)
+        self.classifier = StepClassifier(mining.regions.weights(1), mining.recipe, self.device)
         self.fill = mining.recipe.fill or mean_colour(mining.data)
     def __call__(self, i, erased):
         "Confidences (C,) in image `i` without the pixels of `erased`, bool (H,W)"

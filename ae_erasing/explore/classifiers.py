@@ -65,7 +65,7 @@ class Classifiers:
 
 # %% ../../nbs/12_explore/02_classifiers.ipynb #classifiers-load-c
 @patch
-def path(self:Classifiers, step): return self.mining.out/f'step_{step}'/'model.safetensors'
+def path(self:Classifiers, step): return self.mining.regions.weights(step)
 
 @patch
 def known(self:Classifiers, step): return self.path(step).is_file()

@@ -94,7 +94,7 @@ def step_table(
     head = [dict(miou='mIoU', area='in all').get(h, h) for h in head]
     curves = []
     for t in range(1, len(rows)+1):
-        losses = history(mining.out/f'step_{t}'/'history.csv').get('train_loss')
+        losses = history(mining.regions.history(t)).get('train_loss')
         curves.append(curve(losses, f'training loss of step {t}') if losses else '')
     caption = 'Each step: training loss at its end, mean confidence in the labels, '
     caption += 'share of pixels mined in this step and in all'

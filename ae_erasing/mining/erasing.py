@@ -98,14 +98,17 @@ def unpack(
 
 # %% ../../nbs/08_mining/00_erasing.ipynb #erasing-021
 class Regions:
-    "What a run mined, per image, label and step, in `step_<t>/regions/<key>.png`; the maps lie beside it."
+    "What a run mined, per image, label and step, in `step_<t>/regions/<key>.png`; maps, weights and history lie beside it."
     def __init__(self,
         run:str|Path, # Folder of the run
         data:ImageLabels, # The dataset that is mined
     ): self.run,self.data = Path(run),data
     def path(self, i, step): return self._path(i, step, 'regions')
     def map_path(self, i, step, refined=False): return self._path(i, step, 'refined' if refined else 'maps')
-    def _path(self, i, step, what): return self.run/f'step_{step}'/what/f'{self.data.keys[i]}.png'
+    def weights(self, step): return self._folder(step)/'model.safetensors'
+    def history(self, step): return self._folder(step)/'history.csv'
+    def _path(self, i, step, what): return self._folder(step)/what/f'{self.data.keys[i]}.png'
+    def _folder(self, step): return self.run/f'step_{step}'
 
 # %% ../../nbs/08_mining/00_erasing.ipynb #erasing-rw
 @patch

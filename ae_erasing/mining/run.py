@@ -103,7 +103,7 @@ def classifier(self:MiningRun,
     stride:int=None, # Pixels per location of its maps; None is that of its training
 )->tuple: # `CAMNet` in `eval` mode, and what is known of it, as `load_cam_model`
     "The classifier that a step has trained; an `AEError` if its weights are gone."
-    path = self.out/f'step_{step}'/'model.safetensors'
+    path = self.regions.weights(step)
     if path.is_file(): return load_cam_model(path, stride)
     raise AEError(f'{path}: is missing, and with it the classifier of step {step}; put it back, or mine again with --fresh')
 

@@ -214,7 +214,7 @@ class RunFolder:
         self.data,*_ = data_of_run(out, self.run['data'], data)
         self.regions = Regions(out, self.data)
         self.updated = {t for t in self.todo if self.weights(t).exists()} if update else set()
-    def weights(self, step): return self.out/f'step_{step}'/'model.safetensors'
+    def weights(self, step): return self.regions.weights(step)
 
 # %% ../../nbs/08_mining/05_run_folder.ipynb #run-prepare
 @patch(as_prop=True)

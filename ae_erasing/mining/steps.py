@@ -49,7 +49,7 @@ def step_summary(
             area.append((first>0).any(0).mean())
             confidence += list(regions.maps(i, step)[1])
         _score_regions(cm, data, i, first)
-    loss = train_losses(regions.run/f'step_{step}'/'history.csv')[-1]
+    loss = train_losses(regions.history(step))[-1]
     means = {k:float(np.mean(v)) for k,v in dict(confidence=confidence, mined=mined, area=area).items()}
     summary = dict(loss=loss, **means)
     if data.open_truth is None: return summary

@@ -37,7 +37,7 @@ def image_confidences(
 )->Confidences: # Of each pair of image and class
     "How often images have the classes that a classifier finds in them, by its confidence."
     data,recipe,device = mining.data,mining.recipe,device or default_device()
-    ask,found = StepClassifier(mining.out/f'step_{step}'/'model.safetensors', recipe, device),Confidences(10_000)
+    ask,found = StepClassifier(mining.regions.weights(step), recipe, device),Confidences(10_000)
     for size,ids in image_batches(data, idxs, recipe.mine_size, recipe.bs, recipe.max_side):
         x = to_batch(data, ids, ask.stats, size=size, max_side=recipe.max_side, device=device)
         found.add(ask(x)[1], _has(data, ids))
@@ -77,7 +77,7 @@ def _add_classifiers(card, mining, device):
     data = mining.data
     known = 'classifier' if data.valid_idxs else 'classifier on training images'
     for t in range(1, len(mining.steps)+1):
-        if not (mining.out/f'step_{t}'/'model.safetensors').is_file():
+        if not mining.regions.weights(t).is_file():
             card.notes.append(f'step {t}: its weights are gone, so its calibration is not known')
             continue
         found = image_confidences(mining, t, data.valid_idxs or data.train_idxs, device)
