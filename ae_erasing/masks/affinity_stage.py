@@ -22,7 +22,7 @@ from ..cam.refinement import refine
 from ..mining.run import MiningRun
 from .pseudo import save_classes, save_mask
 from .score import add_masks
-from .thresholds import Agreement, otsu
+from .thresholds import PictureFit, otsu
 from .affinity import UNSURE, PixelHead, affinity_loss, class_loss
 from .affinity import pair_affinity, pair_labels, random_walk
 from .affinity_images import AffinityStage
@@ -183,7 +183,7 @@ def replace_maps(
     stage:AffinityStage, # With the maps that `heads` were trained on
     heads:Heads, # From `train_affinity`
     last:bool=True, # By all heads? If not, each image by the one that has not seen it
-    agreement:Agreement=None, # Counts the new maps against those before
+    fit:PictureFit=None, # Counts the new maps
 ):
     "Replace the maps of a stage by those that heads make; those for another round by `seed_maps` if the stage has scales."
     for i in stage.each('maps'):
@@ -191,9 +191,7 @@ def replace_maps(
         head = heads if last else heads.unseen(i)
         seeds = stage.scales and not last
         new = seed_maps(head, levels, picture, old, labels) if seeds else improve_maps(head, levels, picture, labels)
-        if agreement:
-            old = F.interpolate(old, new.shape[-2:], mode='bilinear', align_corners=False)
-            agreement.add(old[0].cpu().numpy(), new[0].cpu().numpy(), labels)
+        if fit: fit.add(new[0].cpu().numpy(), picture[0].cpu().numpy(), labels)
         stage.set_maps(i, new)
 
 # %% ../../nbs/10_masks/07_affinity_stage.ipynb #affinity-all-1
@@ -226,9 +224,9 @@ def affinity_masks(
         for n,q in enumerate(quantiles, 1):
             heads = train_affinity(stage, q, seed+100*(n-1))
             last = n==len(quantiles)
-            agreement = Agreement(len(data.vocab)+1) if last and stage.scales else None
-            replace_maps(stage, heads, last, agreement)
-        threshold = agreement.best() if agreement else otsu(stage.pooled())
+            fit = PictureFit() if last and stage.scales else None
+            replace_maps(stage, heads, last, fit)
+        threshold = fit.best() if fit else otsu(stage.pooled())
         for i in data.train_idxs: save_mask(_decided_mask(stage, i, threshold), out/f'{data.keys[i]}.png')
     save_classes(data.vocab, {k for i in data.train_idxs for k in data.labels[i]}, out)
     got = dict(folder=str(out), threshold=threshold, images=len(data.train_idxs))
