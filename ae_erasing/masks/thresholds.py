@@ -39,14 +39,14 @@ def _winners(maps, labels):
     return maps.max(0),np.array(labels, np.uint8)[maps.argmax(0)]+1
 
 # %% ../../nbs/10_masks/04_thresholds.ipynb #fit-border
-def _border(mask, picture):
-    "Sum of the colour steps across the borders of a mask, and how many pairs of neighbours they have"
-    total,pairs = 0.,0
-    for axis in (0,1):
-        cut = np.diff(mask.astype(int), axis=axis)!=0
-        total += np.abs(np.diff(picture, axis=axis+1)).mean(0)[cut].sum()
-        pairs += cut.sum()
-    return total,pairs
+def _colour_steps(picture):
+    "Mean absolute difference of the channels of each pixel and the one below, (H-1,W), and to the right, (H,W-1)"
+    return [np.abs(np.diff(picture, axis=axis)).mean(0) for axis in (1,2)]
+
+def _border(mask, steps):
+    "Sum of the `_colour_steps` across the borders of a mask, and how many pairs of neighbours they have"
+    cuts = [np.diff(mask.astype(int), axis=axis)!=0 for axis in (0,1)]
+    return sum(s[cut].sum() for s,cut in zip(steps, cuts)),sum(cut.sum() for cut in cuts)
 
 def _explained(on, picture):
     "Variance of the colours of a picture (3,H,W) between the pixels of `on` and the rest, summed over channels"
@@ -70,10 +70,11 @@ class PictureFit:
     ):
         "Count an image."
         height,winner = _winners(maps, labels)
+        colour_steps = _colour_steps(picture)
         self.variance += picture.reshape(len(picture), -1).var(1).sum()
         for j,t in enumerate(self.thresholds):
             mask = np.where(height>t, winner, 0)
-            steps,pairs = _border(mask, picture)
+            steps,pairs = _border(mask, colour_steps)
             self.steps[j] += steps
             self.pairs[j] += pairs
             self.between[j] += _explained(mask>0, picture)
