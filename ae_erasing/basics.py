@@ -163,10 +163,10 @@ def progress_function(
 # %% ../nbs/00_basics.ipynb #basics-019
 def spread(
     xs:list, # Any list
-    n:int, # How many
+    n:int|None, # How many; None is all
 )->list: # At most `n` of them
     "Some of a list, evenly spread."
-    n = min(n, len(xs))
+    n = len(xs) if n is None else min(n, len(xs))
     step = (len(xs)-1)/max(1, n-1)
     return [xs[round(k*step)] for k in range(n)]
 

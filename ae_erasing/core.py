@@ -18,7 +18,7 @@ from .distributed import init_distributed, rank_bs
 from .recipe import Recipe, choose_recipe, takes_hyperparameters
 from .cam.networks import load_cam_model
 from .cam.learner import cam_learner
-from .training import Compile, LineBar, fit, optimizer
+from .training import Compile, LineBar, fit, n_valid_for, optimizer
 from .mining.erasing import Erasing, Regions
 from .mining.regions import keep_mined, to_batch
 from .mining.batches import MiningBatches, StepClassifier, background_threads, n_writers, split_batch
@@ -42,7 +42,8 @@ def train_step(
     "Train the classifier of one erase step."
     set_seed(recipe.seed*1000+step)
     dls = image_dls(data, size=recipe.size, bs=rank_bs(recipe.bs), erased=erased, min_scale=recipe.min_scale,
-        max_side=recipe.max_side, device=device or default_device(), crop=recipe.crop, pad_fill=fill)
+        max_side=recipe.max_side, device=device or default_device(), crop=recipe.crop, pad_fill=fill,
+        n_valid=n_valid_for(len(data.train_idxs)))
     variant = VARIANTS[recipe.erase]
     bars = [LineBar(f'step {step}: training', progress=progress)] if progress else []
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)

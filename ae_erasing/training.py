@@ -6,7 +6,7 @@ Docs: https://ae-erasing.github.io/ae_erasing/training.html.md"""
 
 # %% auto #0
 __all__ = ['COMPILE_AFTER', 'optimizer', 'step_schedule', 'half_type', 'half_precision', 'warn_not_compiled', 'Compile',
-           'LineBar', 'fit', 'save_history', 'train_losses', 'mean_colour']
+           'LineBar', 'fit', 'save_history', 'train_losses', 'n_valid_for', 'mean_colour']
 
 # %% ../nbs/07_training.ipynb #training-002
 import csv, time, warnings
@@ -184,6 +184,13 @@ def train_losses(
 )->list: # Of floats, one an epoch
     "The training loss that each epoch ended with."
     with open(path, newline='', encoding='utf-8') as f: return [float(r['train_loss']) for r in csv.DictReader(f)]
+
+# %% ../nbs/07_training.ipynb #training-enough
+def n_valid_for(
+    n_train:int, # Training images
+)->int: # To be given to `image_dls` or `mask_dls`
+    "How many validation images are enough to follow a training by: a quarter as many, 32 at least."
+    return max(32, n_train//4)
 
 # %% ../nbs/07_training.ipynb #training-019
 def mean_colour(

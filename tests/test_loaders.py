@@ -86,6 +86,12 @@ def test_no_validation_images_will_do(toned):
     dls = toned.subset(toned.train_idxs).dls(size=40, bs=2)
     assert len(dls.valid_ds)==0 and dls.train.one_batch()[0].shape==(2,3,40,40)
 
+def test_validation_images_may_be_a_sample(toned):
+    every = toned.dls(size=40, bs=2)
+    for n in (0,1,2,9):
+        dls = toned.dls(size=40, bs=2, n_valid=n)
+        assert dls.train_ds.items==every.train_ds.items and dls.valid_ds.items==toned.valid_idxs[:n]
+
 def test_large_images_are_shrunk_with_their_masks(toned):
     asked = []
     def small(i):

@@ -31,6 +31,13 @@ def test_given_masks_to_train_ground_truth_to_validate(source):
     assert set(found)==set(np.concatenate([data.truth(i).ravel() for i in data.valid_idxs]).tolist())
     assert len(mask_dls(data, data.truth, data.train_idxs[:5], size=48).train_ds)==5
 
+def test_ground_truth_of_a_sample_validates(source):
+    data = source.data
+    some = mask_dls(data, data.truth, size=48, n_valid=2)
+    ends = data.valid_idxs[0],data.valid_idxs[-1]
+    assert len(data.valid_idxs)>2==len(some.valid_ds) and len(some.train_ds)==len(data.train_idxs)
+    assert all(np.array_equal(np.asarray(y), data.truth(i)) for i,(_,y) in zip(ends, some.valid_ds))
+
 # before training
 
 def same_masks(run, value):

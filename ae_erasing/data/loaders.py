@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 import numpy as np
 from PIL import Image
-from ..basics import AEError
+from ..basics import AEError, spread
 from .labels import ImageLabels
 from .folders import from_folder
 from .tables import from_csv
@@ -95,12 +95,11 @@ def _mask(i, erased): return PILMask.create(Image.fromarray(erased(i).astype(np.
 def _names(i, data): return [data.vocab[k] for k in data.labels[i]]
 
 # %% ../../nbs/01_data/15_loaders.ipynb #loaders-block
-def _block(data, tfms, max_side, erased):
+def _block(data, tfms, max_side, erased, splitter):
     "Blocks for images, masks if there are any, and labels"
     masks,get_masks = ([MaskBlock],[partial(_mask, erased=erased)]) if erased else ([],[])
     blocks = (ImageBlock, *masks, MultiCategoryBlock(vocab=list(data.vocab)))
     getters = [partial(_image, data=data, max_side=max_side), *get_masks, partial(_names, data=data)]
-    splitter = IndexSplitter(data.valid_idxs)
     return DataBlock(blocks, n_inp=1+len(masks), item_tfms=tfms, getters=getters, splitter=splitter)
 
 # %% ../../nbs/01_data/15_loaders.ipynb #data-047b
@@ -116,14 +115,16 @@ def image_dls(
     item_tfms:list=None, # Instead of `CropFlip`
     crop:str='resize', # 'resize' or 'pad', as for `CropFlip`
     pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]
+    n_valid:int=None, # At most this many validation images, evenly spread; None is all
     **kwargs, # Passed to `DataBlock.dataloaders`
 )->DataLoaders: # Batches of (image, labels), or of (image, mask, labels) where something is erased
     "`DataLoaders` in which each image travels with the mask of what is erased from it, if anything is."
     resize_on = None if num_workers else device
     tfms = item_tfms or [CropFlip(size, min_scale, device=resize_on, crop=crop, pad_fill=pad_fill)]
-    bs = min(bs, max(1, len(data.train_idxs)))
-    block = _block(data, tfms, max_side, erased)
-    return block.dataloaders(range(len(data)), bs=bs, num_workers=num_workers, device=device, **kwargs)
+    train,valid = data.train_idxs,spread(data.valid_idxs, n_valid)
+    bs,items = min(bs, max(1, len(train))),[*train, *valid]
+    block = _block(data, tfms, max_side, erased, IndexSplitter(range(len(train), len(items))))
+    return block.dataloaders(items, bs=bs, num_workers=num_workers, device=device, **kwargs)
 
 # %% ../../nbs/01_data/15_loaders.ipynb #loaders-methods
 ImageLabels.dls = image_dls

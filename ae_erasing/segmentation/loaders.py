@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from fastcore.basics import patch, store_attr
-from ..basics import AEError, listed
+from ..basics import AEError, listed, spread
 from ..data.mask_files import open_mask, resize_mask
 from ..data.labels import ImageLabels
 from ..data.loaders import CropFlip
@@ -70,12 +70,13 @@ def mask_dls(
     crop:str='resize', # 'resize' or 'pad', as for `CropFlip`
     pad_fill:tuple=(.5,.5,.5), # Colour of padding, (r,g,b) in [0,1]; masks are padded with the ignore index
     corrected:dict=None, # Training image with a corrected mask -> how often it counts, above 0
+    n_valid:int=None, # At most this many validation images, evenly spread; None is all
     **kwargs, # Passed to `DataBlock.dataloaders`
 )->DataLoaders: # Batches of (image, mask), or of (image, mask, how often each counts) if some are corrected
     "fastai `DataLoaders` of images and masks: those of `find` to train on, ground truth to validate by."
     idxs = list(data.train_idxs if idxs is None else idxs)
     truth = sound_truth(data, idxs=data.valid_idxs, force=True)
-    items = idxs + sorted(truth.known)
+    items = idxs + spread(sorted(truth.known), n_valid)
     mask = partial(_mask, data=data, find=find, truth=truth, max_side=max_side)
     blocks,more = _blocks(data.vocab, corrected)
     getters = [partial(_image, data=data, max_side=max_side), mask, *more]

@@ -21,7 +21,7 @@ from ..data.labels import ImageLabels, check_ignore
 from ..distributed import rank0_first, init_distributed, rank_bs, rank_shard, barrier
 from ..recipe import takes_hyperparameters, vary
 from ..cam.maps import enlarge
-from ..training import Compile, LineBar, fit, mean_colour, optimizer, save_history
+from ..training import Compile, LineBar, fit, mean_colour, n_valid_for, optimizer, save_history
 from ..mining.run_folder import with_cache
 from ..mining.run import MiningRun, open_mining
 from ..masks.rules import IGNORE
@@ -66,7 +66,7 @@ def train_round(
     set_seed(recipe.seed*1000+100+round)
     padding = dict(crop='pad', pad_fill=mean_colour(data)) if recipe.crop=='pad' else {}
     dls = mask_dls(data, find, idxs, recipe.size, rank_bs(recipe.bs), recipe.min_scale, recipe.max_side,
-        device=device or default_device(), corrected=corrected, **padding)
+        device=device or default_device(), corrected=corrected, n_valid=n_valid_for(len(idxs)), **padding)
     pretrained = {'yes':True, 'no':False}.get(recipe.pretrained, recipe.pretrained)
     shown = [LineBar(f'round {round}: training')] if progress else []
     if corrected: shown.append(TakeCorrections())
