@@ -77,12 +77,16 @@ def cpu_seconds(code, *args):
 
 def scored(run, data):
     "mIoU of the masks that segmenters are trained on, and of the predictions of validation images"
+    from ae_erasing.data.mask_files import resize_mask
     from ae_erasing.evaluation.metrics import ConfusionMatrix, scores
     from ae_erasing.masks.score import count_masks
     from ae_erasing.segmentation.loaders import MaskFolder
     folder = run/'masks_affinity' if (run/'masks_affinity').exists() else run/'masks'
     masks,cm = MaskFolder(folder, data),ConfusionMatrix(len(data.vocab)+1)
-    for i in data.train_idxs: cm.add(data.truth(i), np.where((m := masks(i))==255, 0, m))
+    for i in data.train_idxs:
+        if (t := data.truth(i)) is None: continue
+        m = resize_mask(masks(i), t.shape)
+        cm.add(t, np.where(m==255, 0, m))
     return float(scores(cm).miou),float(scores(count_masks(data, run/'segment/psl/round_1/valid', data.valid_idxs)).miou)
 
 def measured(args, name, data, devkit):
