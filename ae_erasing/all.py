@@ -51,6 +51,7 @@ from .evaluation.localisation import *
 from .evaluation.confidences import *
 from .evaluation.confusions import *
 from .evaluation.card_metrics import *
+from .evaluation.picture_fit import *
 from .distributed import *
 from .recipe import *
 from .pictures import *

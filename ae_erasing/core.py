@@ -86,7 +86,7 @@ def erase_loop(
     data:ImageLabels|str|Path, # The dataset, or a source for `get_data`
     out:str|Path, # Folder of the run; one that is there is resumed
     recipe:str|Recipe|None=None, # Recipe or its name; None is "creatures" for creatures and "photos" for the rest
-    steps:int|None=None, # Erase steps
+    steps:int|str|None=None, # Erase steps; "auto" is as many as make the maps of photographs fit them best
     threshold:float|None=None, # A pixel is mined where the normalised map is above this, [0,1]
     device=None, # None is fastai's default: a GPU if there is one
     fresh:bool=False, # Start over, throwing away what is in `out`

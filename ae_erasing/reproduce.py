@@ -40,8 +40,8 @@ def _without_psl(mining, name, upto, seg, saliency, kwargs):
 # %% ../nbs/16_reproduce.ipynb #reproduce-segmenters-1
 def _segmenters(mining, seg, saliency, kwargs):
     "Train a plain segmenter for each number of steps, and PSL in two rounds"
-    last = min(mining.recipe.steps, BEST)
-    for t in range(1, mining.recipe.steps+1):
+    last = min(len(mining.steps), BEST)
+    for t in range(1, len(mining.steps)+1):
         _without_psl(mining, 'plain' if t==last else f'steps-{t}', t, seg, saliency, kwargs)
     segment(mining, 'psl', recipe=seg, rounds=2, **kwargs)
 
@@ -55,8 +55,8 @@ def _copy_step_1(mining, out):
 # %% ../nbs/16_reproduce.ipynb #reproduce-mine-at
 def _mine_at(threshold, mining, kwargs):
     "Mine once more at another threshold; the first step's classifier is the same"
-    out,steps = mining.out/f'threshold_{threshold:g}',min(mining.recipe.steps, BEST)
-    recipe = vary(mining.recipe, read_recipe, dict(threshold=threshold, steps=steps))
+    out,steps = mining.out/f'threshold_{threshold:g}',min(len(mining.steps), BEST)
+    recipe = vary(mining.recipe, read_recipe, dict(threshold=threshold, steps=steps, patience=0))
     if is_rank0():
         open_run(out, mining.data, recipe)
         _copy_step_1(mining, out)

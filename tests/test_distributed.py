@@ -7,6 +7,7 @@ from hypothesis import given, strategies as st
 from ae_erasing import distributed
 from ae_erasing.basics import AEError
 from ae_erasing.mining.run import open_mining
+from ae_erasing.mining.run_folder import read_run
 from ae_erasing.distributed import init_distributed, is_rank0, n_ranks, on_all_ranks, rank0_first, rank_bs, rank_shard
 from conftest import fails
 from tiny import mine_args, photos, quick_command, until
@@ -99,6 +100,11 @@ def test_two_processes_mine_one_run(crowd, tmp_path):
     kept = {p:p.read_bytes() for p in out.rglob('*.png') if p.parent.name!='masks'}
     alone(mine(out, crowd))
     assert {p:p.read_bytes() for p in kept}==kept, 'one process finds nothing left to do'
+    torchrun(2, *mine(out, crowd, '--steps', 'auto'))
+    steps = read_run(out)['steps']
+    assert 3<=len(steps)<=5 and all('fit' in d for d in steps.values()), 'processes agree on when to stop'
+    alone(mine(out, crowd, '--steps', 'auto'))
+    assert read_run(out)['steps']==steps
 
 def ranks_of(launcher):
     "The processes that a launcher started"

@@ -153,6 +153,21 @@ def test_info_says_what_a_run_is(cli, mined, source, run):
     said = cli('info', run)[1]
     assert '2 of 3 steps to go' in said and 'no masks yet' in said
 
+def test_info_says_which_steps_are_kept(cli, mined, run):
+    def said(**recipe):
+        js['recipe'] |= recipe
+        (run/'run.json').write_text(json.dumps(js))
+        return cli('info', run)[1]
+    js = json.loads((run/'run.json').read_text())
+    first = js['steps']['1']
+    js['steps'] = {str(t):dict(first, fit=f) for t,f in enumerate((.01,.03,.02), 1)}
+    assert 'steps 1 to 2 are kept' in said(steps=5, patience=1) and 'to go' not in said(steps=5, patience=1)
+    both = said(steps=5, patience=2)
+    assert 'steps 1 to 2 are kept' in both and '2 of 5 steps to go' in both and 'fit 0.0300' in both
+
+def test_steps_are_a_number_or_auto(refuses, source, tmp_path):
+    refuses(mine_args(source, tmp_path/'run', '--steps', 'many'), 'steps', 'whole number')
+
 # --- what is refused
 
 def test_bad_sources_are_refused(refuses, tmp_path):

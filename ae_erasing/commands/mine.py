@@ -134,7 +134,8 @@ def _choice(only, others, drop):
 # %% ../../nbs/17_commands/01_mine.ipynb #mine-options-recipe-c
 RecipeName = Annotated[Optional[str], typer.Option(
     help=recipes_help('photos unless SOURCE is "creatures"'))]
-Steps = Annotated[Optional[int], typer.Option(help='Erasing steps.')]
+Steps = Annotated[Optional[str], typer.Option(
+    help='Erasing steps: a number, or "auto" for as many as make the maps of photographs fit them best, five at the most.')]
 Threshold = Annotated[Optional[float], typer.Option(
     help='Mine where the class activation map is above this share of its maximum.')]
 Arch = Annotated[Optional[str], typer.Option(help="Backbone: a name of timm's, or vgg16_largefov.")]
@@ -204,12 +205,13 @@ def _echo_start(run, r):
 
 # %% ../../nbs/17_commands/01_mine.ipynb #info-steps-f
 def _echo_steps(r):
-    "Print how the steps went, and how many are left"
-    from ae_erasing.mining.steps import step_line
-    for t,s in r['steps'].items(): typer.echo(step_line(int(t), s))
-    n = r['recipe']['steps']
-    left = n-len(r['steps'])
-    if left>0: typer.echo(f'{left} of {n} steps to go: the same mine command resumes the run')
+    "Print how the steps went, and how many are left or kept"
+    from ae_erasing.mining.steps import has_stopped, kept_line, step_line
+    figures,n,patience = list(r['steps'].values()),r['recipe']['steps'],r['recipe']['patience']
+    for t,s in enumerate(figures, 1): typer.echo(step_line(t, s))
+    if kept := kept_line(figures, patience): typer.echo(kept)
+    if has_stopped(figures, patience) or len(figures)>=n: return
+    typer.echo(f'{n-len(figures)} of {n} steps to go: the same mine command resumes the run')
 
 # %% ../../nbs/17_commands/01_mine.ipynb #info-segmenters-f
 def _echo_results(run):

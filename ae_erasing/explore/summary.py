@@ -17,7 +17,8 @@ from .html import curve, history, table
 def _training_in_words(r):
     weights = 'goes on from the weights of the step before' if r.keep_weights else 'begins afresh'
     rates = f'learning rate {r.lr:g}, that of the head {r.head_lr:g}, weight decay {r.wd:g}'
-    return (f'{r.steps} erase steps. In each, {r.arch} (pretrained weights: {r.pretrained}) is trained '
+    until = f', at the most, until {r.patience} in a row fit the pictures no better' if r.patience else ''
+    return (f'{r.steps} erase steps{until}. In each, {r.arch} (pretrained weights: {r.pretrained}) is trained '
         f'for {r.epochs} epochs on crops of {r.size} pixels, batch size {r.bs}, '
         f'by {r.optimizer} ({r.schedule}, {rates}) and the loss "{r.loss}"; each step {weights}.')
 

@@ -16,13 +16,14 @@ from tempfile import TemporaryDirectory
 import numpy as np, torch
 from torch.nn import functional as F
 from ..basics import AEError, write_json
+from ..evaluation.picture_fit import PictureFit
 from ..evaluation.score_card import ScoreCard
 from ..cam.maps import normalise
 from ..cam.refinement import refine
 from ..mining.run import MiningRun
 from .pseudo import save_classes, save_mask
 from .score import add_masks
-from .thresholds import PictureFit, otsu
+from .thresholds import otsu
 from .affinity import UNSURE, PixelHead, affinity_loss, class_loss
 from .affinity import pair_affinity, pair_labels, random_walk
 from .affinity_images import AffinityStage

@@ -23,24 +23,17 @@ from ..evaluation.boundaries import BoundaryMatrix
 from ..evaluation.localisation import BoxAccuracy, PixelPrecision, mask_boxes
 from ..evaluation.confidences import sweep_confidences
 from ..evaluation.card_metrics import add_counted, add_coverage, add_maps
-from ..cam.maps import enlarge
 from ..cam.crf import CRFS
+from ..mining.regions import fused_maps
 from ..mining.run import MiningRun
 from .run_truth import judged_truth
 
 # %% ../../nbs/10_masks/03_score.ipynb #score-winner
-def _fused_maps(mining, i, raw, upto):
-    "Step 1's maps, or 1 less what those of all steps leave, uint8 (L,H,W); maps of later steps count half"
-    first,*later = [enlarge(maps, size) for maps,_,size in (mining.maps(i, t, raw) for t in range(1, upto+1))]
-    if not later: return first
-    left = 1-first/np.float32(255)
-    for maps in later: left *= 1-maps/np.float32(2*255)
-    return (255*(1-left)).round().astype(np.uint8)
-
 def _maps_at(mining, i, shape, raw, upto=1):
     "The maps of steps 1 to `upto`, fused, for the labels of an image, uint8 (L,*shape)"
     if not mining.data.labels[i]: return np.zeros((0,*shape), np.uint8)
-    return np.stack([resize_mask(m, shape) for m in _fused_maps(mining, i, raw, upto)])
+    maps = fused_maps(mining.regions, i, upto, mining.recipe.refine_iters>0 and not raw)
+    return np.stack([resize_mask(m, shape) for m in maps])
 
 def _winner(labels, maps):
     "The label with the highest map at each pixel, and how high that is; both uint8, and 0 without labels"

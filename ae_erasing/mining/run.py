@@ -25,7 +25,7 @@ from .erasing import Regions
 from .regions import min_confidence
 from .run_images import data_of_run
 from .run_folder import read_run, run_recipe
-from .steps import region_mask
+from .steps import n_kept, region_mask
 
 # %% ../../nbs/08_mining/06_run.ipynb #run-012
 class MiningRun:
@@ -37,7 +37,8 @@ class MiningRun:
         self.data,self.out,self.run = data,Path(out),read_run(out)
         self.recipe,self.regions = run_recipe(self.run),Regions(out, data)
         n = min(len(self.run['steps']), self.recipe.steps)
-        self.steps = [self.run['steps'][str(t)] for t in range(1, n+1)]
+        figures = [self.run['steps'][str(t)] for t in range(1, n+1)]
+        self.steps = figures[:n_kept(figures, self.recipe.patience)]
 
 # %% ../../nbs/08_mining/06_run.ipynb #run-open
 def _is_there(place): return place=='creatures' or Path(place).exists()
@@ -108,7 +109,7 @@ def classifier(self:MiningRun,
     raise AEError(f'{path}: is missing, and with it the classifier of step {step}; put it back, or mine again with --fresh')
 
 # %% ../../nbs/08_mining/06_run.ipynb #run-table
-_COLUMNS = dict(loss='.3f', confidence='.2f', mined='.1%', area='.1%', miou='.3f', precision='.3f', recall='.3f')
+_COLUMNS = dict(loss='.3f', confidence='.2f', mined='.1%', area='.1%', fit='.4f', miou='.3f', precision='.3f', recall='.3f')
 
 @patch
 def rows(self:MiningRun):

@@ -25,7 +25,7 @@ from ..recipe import Recipe, with_older
 from ..cam.networks import save_cam_model
 from ..training import mean_colour, save_history
 from .erasing import Regions
-from .steps import step_line, step_summary
+from .steps import has_stopped, kept_line, step_fit, step_line, step_summary
 from .run_images import data_of_run, write_table
 from fastai.vision.all import Learner, store_attr
 from fastcore.basics import patch
@@ -93,7 +93,7 @@ def _begin(out, data, recipe):
     return run
 
 # %% ../../nbs/08_mining/05_run_folder.ipynb #run-same
-RESUMABLE = {'steps','background','affinity','affinity_size','affinity_scales'}
+RESUMABLE = {'steps','patience','background','affinity','affinity_size','affinity_scales'}
 
 def _check_same_recipe(out, was, now):
     "`was` and `now` are dicts"
@@ -213,21 +213,45 @@ class RunFolder:
         self.out,self.recipe,self.run = Path(out),recipe,read_run(out)
         self.data,*_ = data_of_run(out, self.run['data'], data)
         self.regions = Regions(out, self.data)
+        self.fit_finished()
         self.updated = {t for t in self.todo if self.weights(t).exists()} if update else set()
     def weights(self, step): return self.regions.weights(step)
 
 # %% ../../nbs/08_mining/05_run_folder.ipynb #run-prepare
 @patch(as_prop=True)
+def finished(self:RunFolder):
+    "The figures of the steps that are finished, by number"
+    return {t:self.run['steps'][str(t)] for t in range(1, self.recipe.steps+1) if str(t) in self.run['steps']}
+
+@patch(as_prop=True)
 def todo(self:RunFolder):
-    "Numbers of the steps that are not finished"
-    return [t for t in range(1, self.recipe.steps+1) if str(t) not in self.run['steps']]
+    "Numbers of the steps that are not finished; none once the fit has stopped rising"
+    if has_stopped(list(self.finished.values()), self.recipe.patience): return []
+    return [t for t in range(1, self.recipe.steps+1) if t not in self.finished]
 
 @patch
 def steps_to_do(self:RunFolder):
     "Number of each step that is not finished; its time is taken from here on"
-    for t in self.todo:
+    for t in range(1, self.recipe.steps+1):
+        if t not in self.todo: continue
         self.start = time.time()
         yield t
+
+# %% ../../nbs/08_mining/05_run_folder.ipynb #run-fits
+@patch
+def fit_of(self:RunFolder, step):
+    "How well the maps of a step fit, for its figures; nothing if the recipe does not ask for that"
+    return dict(fit=step_fit(self.data, self.regions, self.recipe, step)) if self.recipe.patience else {}
+
+@patch
+def fit_finished(self:RunFolder):
+    "Find the fit of finished steps that have none"
+    missing = [t for t,d in self.finished.items() if self.recipe.patience and 'fit' not in d]
+    if is_rank0() and missing:
+        for t in missing: self.run['steps'][str(t)] |= self.fit_of(t)
+        write_json(self.out/'run.json', self.run)
+    barrier()
+    self.run = read_run(self.out)
 
 # %% ../../nbs/08_mining/05_run_folder.ipynb #run-prepare-images
 def _drop_old_pixels(folder, fingerprint):
@@ -285,8 +309,16 @@ def finish(self:RunFolder,
     "Write a step's figures into `run.json`."
     barrier()
     if is_rank0():
-        figures = step_summary(self.data, self.regions, step)
+        figures = step_summary(self.data, self.regions, step) | self.fit_of(step)
         self.run['steps'][str(step)] = dict(figures, seconds=round(time.time()-self.start, 1))
         write_json(self.out/'run.json', self.run)
-        if verbose: print(step_line(step, self.run['steps'][str(step)]))
+        if verbose: self.say(step)
     barrier()
+    self.run = read_run(self.out)
+
+@patch
+def say(self:RunFolder, step):
+    "Print the line of a step, and after the last one which are kept"
+    print(step_line(step, self.finished[step]))
+    kept = kept_line(list(self.finished.values()), self.recipe.patience)
+    if kept and not self.todo: print(kept)
