@@ -30,7 +30,7 @@ def found(pattern): return sorted(p.relative_to(root).as_posix() for p in root.g
 
 course = found('nbs/tutorials/*.ipynb')
 # What results are called that say how good masks are; others say how fast
-quality = 'quality', 'photos', 'affinity', 'paper', 'psl', 'refine', 'stopping', 'variants', 'corrections'
+quality = 'quality', 'photos', 'affinity', 'paper', 'psl', 'refine', 'steps', 'stopping', 'variants', 'corrections'
 
 def result_place(p): return next((i for i,k in enumerate(quality) if Path(p).stem.startswith(k)), len(quality))
 
