@@ -33,6 +33,10 @@ def image_mious(data, idxs, mask_of):
         found[data.keys[i]] = round(float(scores(confusion_matrix(t, resize_mask(mask_of(i), t.shape), n)).miou), 5)
     return found
 
+def decided(masks):
+    "Function of the masks of images, with unsure pixels as background"
+    return lambda i: np.where((m := masks(i))==255, 0, m)
+
 def agreed_masks(mining):
     "Functions of the masks that maps of step 1 and of all steps make at their agreed thresholds"
     from ae_erasing.masks.agreed_maps import agreement_sweep
@@ -46,9 +50,9 @@ def of_run(mining):
     "mIoU of the images of a run, by stage: regions and masks of training images, plain predictions of validation images"
     from ae_erasing.masks.affinity_stage import masks_of_run
     from ae_erasing.segmentation.loaders import MaskFolder
-    data,masks = mining.data,MaskFolder(masks_of_run(mining), mining.data)
-    def hard(i): return np.where((m := masks(i))==255, 0, m)
-    train = {'step 1':lambda i: mining.mask(i, 1), 'all steps':mining.mask, 'masks':hard, **agreed_masks(mining)}
+    data = mining.data
+    masks = decided(MaskFolder(masks_of_run(mining), data))
+    train = {'step 1':lambda i: mining.mask(i, 1), 'all steps':mining.mask, 'masks':masks, **agreed_masks(mining)}
     found = {k:image_mious(data, mining.mined, f) for k,f in train.items()}
     for p in sorted(mining.out.glob('segment/*/round_1/valid')):
         found[p.parent.parent.name] = image_mious(data, data.valid_idxs, MaskFolder(p, data))

@@ -10,7 +10,7 @@ Writes benchmarks/results/whole-way-NAME.md and .json; runs are kept in --runs, 
 import argparse, json, os, shutil, subprocess, sys, tarfile
 from io import BytesIO
 from pathlib import Path
-import numpy as np
+from all_sets import decided
 from quality import some_of
 from turns import add_common, md_table, write_result
 
@@ -47,7 +47,7 @@ def devkit_of(data, source, out):
         for p in (year/name).iterdir():
             if p.stem in data.keys and not (to/name/p.name).exists(): (to/name/p.name).symlink_to(p.resolve())
     for old in year.glob('ImageSets/*/*.txt'):
-        lines = [l for l in old.read_text(encoding='utf-8').splitlines() if l.split()[0] in data.keys]
+        lines = [l for l in old.read_text(encoding='utf-8').splitlines() if l.strip() and l.split()[0] in data.keys]
         new = to/old.relative_to(year)
         new.parent.mkdir(parents=True, exist_ok=True)
         new.write_text('\n'.join(lines)+'\n', encoding='utf-8')
@@ -86,11 +86,9 @@ def scored(run, data):
     from ae_erasing.masks.score import count_masks
     from ae_erasing.segmentation.loaders import MaskFolder
     folder = run/'masks_affinity' if (run/'masks_affinity').exists() else run/'masks'
-    masks,cm = MaskFolder(folder, data),ConfusionMatrix(len(data.vocab)+1)
+    masks,cm = decided(MaskFolder(folder, data)),ConfusionMatrix(len(data.vocab)+1)
     for i in data.train_idxs:
-        if (t := data.truth(i)) is None: continue
-        m = resize_mask(masks(i), t.shape)
-        cm.add(t, np.where(m==255, 0, m))
+        if (t := data.truth(i)) is not None: cm.add(t, resize_mask(masks(i), t.shape))
     return float(scores(cm).miou),float(scores(count_masks(data, run/'segment/psl/round_1/valid', data.valid_idxs)).miou)
 
 def measured(args, name, data, devkit):
