@@ -200,7 +200,7 @@ def _with_steps(overrides):
     return overrides | AUTO_STEPS | dict(patience=overrides.get('patience') or AUTO_STEPS['patience'])
 
 def read_recipe(
-    name:str='photos', # "creatures", "photos", "voc2012" or "voc2012-resnet50"
+    name:str='photos', # "photos", "photos-quick", "creatures", "voc2012" or "voc2012-resnet50"
     **overrides, # Hyperparameters that shall differ; None leaves one as it is; `steps` may be "auto"
 )->Recipe: # With every value checked
     "The hyperparameters of a run, from the package's `settings.ini`."

@@ -2,10 +2,12 @@
 import shutil
 from types import SimpleNamespace
 import numpy as np, pytest, torch
+from torch.nn import functional as F
 from hypothesis import given, settings, strategies as st
 
 from ae_erasing.masks.affinity import UNSURE, affinity_loss, feature_levels, pair_affinity, pair_labels, pair_offsets, random_walk
 from ae_erasing.masks import affinity_stage
+from ae_erasing.masks.affinity_images import AffinityStage
 from ae_erasing.masks.affinity_stage import Heads, add_affinity_masks, affinity_masks, low_thresholds, seed_maps, sure_pixels
 from ae_erasing.masks.affinity_stage import train_affinity, train_head
 from ae_erasing.masks.score import score_run
@@ -13,6 +15,7 @@ from ae_erasing.basics import AEError
 from ae_erasing.core import erase_loop
 from ae_erasing.data.creatures import creatures
 from ae_erasing.data.mask_files import open_mask
+from ae_erasing.cam.maps import normalise
 from ae_erasing.cam.networks import cam_model
 
 def test_each_pair_is_met_once():
@@ -183,6 +186,20 @@ def test_masks_of_a_run(mining, scales):
     for i in data.train_idxs:
         a,b = (open_mask(mining.out/d/f'{data.keys[i]}.png') for d in ('masks_affinity','again'))
         assert (a==b).all() and a.shape==data.size(i)[::-1] and set(np.unique(a))<={0,*(k+1 for k in data.labels[i])}
+
+@pytest.mark.parametrize('upto', (1,2))
+def test_new_maps_are_fused_with_those_of_later_steps(mining, tmp_path, upto):
+    "As chances, where later steps count half; without scales it is their mean"
+    def stage(name, **kwargs):
+        (tmp_path/name).mkdir()
+        return AffinityStage(mining, tmp_path/name, **kwargs)
+    alone,fused,mean = stage('a', upto=1, scales=(1,)),stage('f', upto=upto, scales=(1,)),stage('m', upto=upto, scales=())
+    for i in alone.ids[:6]:
+        kept = [torch.from_numpy(mining.maps(i, t)[0])[None].float()/255 for t in range(1, upto+1)]
+        def large(m): return F.interpolate(m, alone.maps(i).shape[-2:], mode='bilinear', align_corners=False)
+        want = alone.maps(i) if upto==1 else normalise(1-(1-alone.maps(i))*(1-large(kept[1])/2))
+        assert torch.allclose(fused.maps(i), want, atol=1e-6)
+        assert torch.allclose(mean.maps(i), normalise(large(torch.stack(kept).mean(0))), atol=1e-6)
 
 def test_a_run_without_its_classifier_is_refused(mining):
     path = mining.out/'step_1'/'model.safetensors'

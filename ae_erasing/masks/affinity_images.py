@@ -27,7 +27,7 @@ class AffinityStage:
     def __init__(self,
         mining:MiningRun, # A run
         folder:Path, # For what is kept, float16 and float32 tensors; may be deleted afterwards
-        upto:int=None, # Maps of steps 1 to this are averaged; None is all; unused if there are scales
+        upto:int=None, # Maps of steps 1 to this are fused if there are scales, else averaged; None is all
         side:int=None, # Features are computed at about this many pixels squared; None is the recipe's `affinity_size`
         grid:int=128, # Maps are worked on at about this many pixels squared
         device=None, # None is fastai's default
@@ -76,6 +76,18 @@ def _scaled_maps(self:AffinityStage, i, x, picture):
     return refine(normalise(maps), picture, recipe.refine_iters)
 
 # %% ../../nbs/10_masks/06_affinity_images.ipynb #affinity-first
+def _resized(maps, size): return F.interpolate(maps, size, mode='bilinear', align_corners=False)
+
+@patch
+def _with_later(self:AffinityStage, i, maps):
+    "Maps of step 1, fused with those of later steps"
+    if self.upto==1: return maps
+    left = 1-maps
+    for t in range(2, self.upto+1):
+        kept = torch.from_numpy(self.mining.maps(i, t)[0]).to(self.device).float()[None]/255
+        left = left*(1-.5*_resized(kept, maps.shape[-2:]))
+    return normalise(1-left)
+
 @patch
 def first_maps(self:AffinityStage,
     i, # Index of an image
@@ -84,7 +96,8 @@ def first_maps(self:AffinityStage,
 )->torch.Tensor: # (1,L,H,W) in [0,1]
     "The maps of an image's labels that the first round begins with."
     maps = self._scaled_maps(i, x, picture) if self.scales else self._run_maps(i)
-    return normalise(F.interpolate(maps, picture.shape[-2:], mode='bilinear', align_corners=False))
+    maps = normalise(_resized(maps, picture.shape[-2:]))
+    return self._with_later(i, maps) if self.scales else maps
 
 # %% ../../nbs/10_masks/06_affinity_images.ipynb #affinity-look-1
 @patch

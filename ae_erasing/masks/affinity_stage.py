@@ -208,7 +208,7 @@ def _decided_mask(stage, i, threshold):
 def affinity_masks(
     mining:MiningRun, # A run with refined maps
     out:str|Path=None, # Folder; None is `masks_affinity` in the run
-    upto:int=None, # Maps of steps 1 to this are averaged; None is all; unused if there are scales
+    upto:int=None, # Maps of steps 1 to this are fused if there are scales, else averaged; None is all
     side:int=None, # Features are computed at about this many pixels squared; None is the recipe's `affinity_size`
     quantiles:tuple=((.7,.93),(.6,.85)), # Of each round, as `train_affinity` takes them
     device=None, # None is fastai's default

@@ -78,7 +78,7 @@ def fused_maps(
     upto:int=1, # Maps of steps 1 to this are fused
     refined:bool=False, # Those that were refined, if the recipe refines
 )->np.ndarray: # uint8 (L,H,W), of the size of the image as it was mined
-    "The maps of steps 1 to `upto` as one: what is left of 1 goes down from step to step; later steps count half."
+    "The maps of steps 1 to `upto` as one: the chance that any of them is right; later steps count half."
     first,*later = [enlarge(maps, size) for maps,_,size in (regions.maps(i, t, refined) for t in range(1, upto+1))]
     if not later: return first
     left = 1-first/np.float32(255)

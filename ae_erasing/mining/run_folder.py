@@ -245,10 +245,10 @@ def fit_of(self:RunFolder, step):
 
 @patch
 def fit_finished(self:RunFolder):
-    "Find the fit of finished steps that have none"
-    missing = [t for t,d in self.finished.items() if self.recipe.patience and 'fit' not in d]
-    if is_rank0() and missing:
-        for t in missing: self.run['steps'][str(t)] |= self.fit_of(t)
+    "Find the fit of finished steps that have none, if the recipe asks for it"
+    if not self.recipe.patience: return
+    if is_rank0():
+        for t in (t for t,d in self.finished.items() if 'fit' not in d): self.run['steps'][str(t)] |= self.fit_of(t)
         write_json(self.out/'run.json', self.run)
     barrier()
     self.run = read_run(self.out)

@@ -89,7 +89,7 @@ def _check_crf(crf):
 
 # %% ../../nbs/11_segmentation/03_recipe.ipynb #recipe-read
 def read_seg_recipe(
-    name:str='photos', # "creatures", "photos", "voc2012" or "voc2012-resnet50"
+    name:str='photos', # "photos", "photos-quick", "creatures", "voc2012" or "voc2012-resnet50"
     **overrides, # Hyperparameters that shall differ; None leaves one as it is
 )->SegRecipe: # With every value checked
     "The hyperparameters of a segmenter, from the package's `settings.ini`."
