@@ -165,8 +165,8 @@ def test_info_says_which_steps_are_kept(cli, mined, run):
     both = said(steps=5, patience=2)
     assert 'steps 1 to 2 are kept' in both and '2 of 5 steps to go' in both and 'fit 0.0300' in both
 
-def test_steps_are_a_number_or_auto(refuses, source, tmp_path):
-    refuses(mine_args(source, tmp_path/'run', '--steps', 'many'), 'steps', 'whole number')
+def test_no_steps_are_refused(refuses, source, tmp_path):
+    refuses(mine_args(source, tmp_path/'run', '--steps', 0), 'steps: 0 is outside 1 to 99')
 
 # --- what is refused
 

@@ -134,7 +134,11 @@ def _choice(only, others, drop):
 # %% ../../nbs/17_commands/01_mine.ipynb #mine-options-recipe-c
 RecipeName = Annotated[Optional[str], typer.Option(
     help=recipes_help('photos unless SOURCE is "creatures"'))]
-Steps = Annotated[Optional[str], typer.Option(
+def _n_steps(v):
+    if v=='auto' or v.isdigit(): return v
+    raise typer.BadParameter(f'{v!r} is neither a whole number nor "auto"')
+
+Steps = Annotated[Optional[str], typer.Option(parser=_n_steps, metavar='INTEGER|auto',
     help='Erasing steps: a number, or "auto" for as many as make the maps of photographs fit them best, five at the most.')]
 Threshold = Annotated[Optional[float], typer.Option(
     help='Mine where the class activation map is above this share of its maximum.')]
