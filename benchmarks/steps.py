@@ -8,46 +8,28 @@ agree best with the masks by learned affinity, which knows no ground truth, and 
 pictures, as `erase_loop(steps='auto')` does. Masks are compared at no more than --side pixels. True masks score and choose nothing but the
 best threshold. Writes benchmarks/results/steps-NAME.md and .json.
 """
-import argparse, time
-from pathlib import Path
-import numpy as np
-from quality import key_values, some_of
-from turns import add_common, md_table, points_text, write_result
+import time, numpy as np
+from stopping import arguments, mined, parsed
+from turns import md_table, points_text, write_result
 
 def parse():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('source', nargs='?', default='creatures', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
-    p.add_argument('--seeds', type=int, nargs='+', default=[0])
-    p.add_argument('--images', type=int, default=160, help='training images to draw, or to take from the source')
-    p.add_argument('--steps', type=int, default=5, help='the most that are compared')
+    p = arguments(__doc__, images=160, steps=5, runs='runs/steps')
     p.add_argument('--patience', type=int, default=2, help='steps without a better fit that are waited for')
     p.add_argument('--side', type=int, default=160, help='longer side at which masks are compared, pixels')
-    p.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the recipe')
-    p.add_argument('--runs', type=Path, default=Path('runs/steps'))
-    args = add_common(p).parse_args()
-    if args.quick: vars(args).update(images=16, steps=2, seeds=args.seeds[:1], set=['size=48', 'mine_size=48', 'epochs=1', 'scales=1'])
-    return args
+    return parsed(p)
 
-def mined(args, seed):
+def with_masks(args, seed):
     "A run of all steps, and its masks by learned affinity"
-    from ae_erasing.core import erase_loop
-    from ae_erasing.data.sources import get_data
     from ae_erasing.masks.affinity_stage import affinity_masks
-    from ae_erasing.recipe import read_recipe
-    drawn = args.source=='creatures'
-    if drawn: data = get_data('creatures', n=args.images, n_valid=8, size=96, seed=seed)
-    else: data = some_of(get_data(args.source), args.images)
-    recipe = read_recipe('creatures' if drawn else 'photos', seed=seed, steps=args.steps, **key_values(args.set))
-    mining = erase_loop(data, args.runs/f'{args.name or data.name}-{seed}', recipe)
+    mining = mined(args, seed)
     if not (mining.out/'masks_affinity').is_dir(): affinity_masks(mining)
     return mining
 
 def small(mask, side):
     "A mask at no more than `side` pixels; None stays None"
+    from ae_erasing.data.images import work_size
     from ae_erasing.data.mask_files import resize_mask
-    if mask is None or max(mask.shape)<=side: return mask
-    scale = side/max(mask.shape)
-    return resize_mask(mask, tuple(max(1, round(n*scale)) for n in mask.shape))
+    return None if mask is None else resize_mask(mask, work_size(mask.shape[::-1], side)[::-1])
 
 def sweeps(mining, side, upto):
     "The fused maps of steps 1 to `upto` at all thresholds: beside the ground truth, and beside the masks by learned affinity"
@@ -92,7 +74,7 @@ def main():
     args,start = parse(),time.time()
     runs = []
     for seed in args.seeds:
-        mining = mined(args, seed)
+        mining = with_masks(args, seed)
         figures = [after_step(mining, args.side, t) for t in range(1, len(mining.steps)+1)]
         n,kept = auto(figures, args.patience)
         runs.append(dict(seed=seed, steps=figures, mined=n, kept=kept))

@@ -17,27 +17,31 @@ from turns import add_common, md_table, points_text, write_result
 
 SHARES,LOSSES = (.5,.9,.95,1.),(.1,.3)
 
-def parse():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(doc, images, steps, runs):
+    "What a benchmark of the number of steps takes, with its defaults"
+    p = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('source', nargs='?', default='creatures', help='"creatures", a folder of class folders, a CSV table or a VOC devkit')
     p.add_argument('--seeds', type=int, nargs='+', default=[0])
-    p.add_argument('--images', type=int, default=200, help='training images to draw, or to take from the source')
-    p.add_argument('--steps', type=int, default=4, help='the most that are compared')
+    p.add_argument('--images', type=int, default=images, help='training images to draw, or to take from the source')
+    p.add_argument('--steps', type=int, default=steps, help='the most that are compared')
     p.add_argument('--set', nargs='*', default=[], metavar='KEY=VALUE', help='other numbers of the recipe')
-    p.add_argument('--runs', type=Path, default=Path('runs/stopping'))
-    args = add_common(p).parse_args()
+    p.add_argument('--runs', type=Path, default=Path(runs))
+    return add_common(p)
+
+def parsed(p):
+    args = p.parse_args()
     if args.quick: vars(args).update(images=16, steps=2, seeds=args.seeds[:1], set=['size=48', 'mine_size=48', 'epochs=1', 'scales=1'])
     return args
 
-def mined(args, seed):
-    "A run of all steps without a rule"
+def mined(args, seed, **over):
+    "A run of all steps, whose recipe has some numbers of its own"
     from ae_erasing.core import erase_loop
     from ae_erasing.data.sources import get_data
     from ae_erasing.recipe import read_recipe
     drawn = args.source=='creatures'
     if drawn: data = get_data('creatures', n=args.images, n_valid=8, size=96, seed=seed)
     else: data = some_of(get_data(args.source), args.images)
-    recipe = read_recipe('creatures' if drawn else 'photos', seed=seed, steps=args.steps, min_confidence=0, **key_values(args.set))
+    recipe = read_recipe('creatures' if drawn else 'photos', seed=seed, steps=args.steps, **over, **key_values(args.set))
     return erase_loop(data, args.runs/f'{args.name or data.name}-{seed}', recipe)
 
 class Witness:
@@ -120,7 +124,7 @@ def goes_on(mining, rule):
 
 def run_seed(args, seed):
     "By rule, mIoU after each step, and the share of labels that go on"
-    mining = mined(args, seed)
+    mining = mined(args, seed, min_confidence=0) # Without a rule
     found = rules(mining)
     return mining,{k:dict(miou=mious(mining, f), on=goes_on(mining, f)) for k,f in found.items()}
 
@@ -134,7 +138,7 @@ def table(args, runs):
     return md_table(head, [row(k) for k in runs[0]])
 
 def main():
-    args,start = parse(),time.time()
+    args,start = parsed(arguments(__doc__, images=200, steps=4, runs='runs/stopping')),time.time()
     found = [run_seed(args, s) for s in args.seeds]
     mining,runs = found[0][0],[r for _,r in found]
     data,name = mining.data,args.name or mining.data.name

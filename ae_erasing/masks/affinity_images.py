@@ -61,6 +61,8 @@ def work_size(self:AffinityStage, i):
     return [max(1, round(v*self.grid/(h*w)**.5)) for v in (h,w)]
 
 # %% ../../nbs/10_masks/06_affinity_images.ipynb #affinity-maps-1
+def _resized(maps, size): return F.interpolate(maps, size, mode='bilinear', align_corners=False)
+
 @patch
 def _run_maps(self:AffinityStage, i):
     "The mean of the maps that the run keeps of an image's labels, over steps, (1,L,h,w)"
@@ -72,12 +74,9 @@ def _scaled_maps(self:AffinityStage, i, x, picture):
     "Maps of an image's labels at the recipe's scales, refined along the colours of `picture`, (1,L,H,W)"
     recipe = self.mining.recipe
     maps = class_maps(self.model, x, self.scales, recipe.flip)[0][:,list(self.data.labels[i])]
-    maps = F.interpolate(maps, picture.shape[-2:], mode='bilinear', align_corners=False)
-    return refine(normalise(maps), picture, recipe.refine_iters)
+    return refine(normalise(_resized(maps, picture.shape[-2:])), picture, recipe.refine_iters)
 
 # %% ../../nbs/10_masks/06_affinity_images.ipynb #affinity-first
-def _resized(maps, size): return F.interpolate(maps, size, mode='bilinear', align_corners=False)
-
 @patch
 def _with_later(self:AffinityStage, i, maps):
     "Maps of step 1, fused with those of later steps"

@@ -32,8 +32,7 @@ from .run_truth import judged_truth
 def _maps_at(mining, i, shape, raw, upto=1):
     "The maps of steps 1 to `upto`, fused, for the labels of an image, uint8 (L,*shape)"
     if not mining.data.labels[i]: return np.zeros((0,*shape), np.uint8)
-    maps = fused_maps(mining.regions, i, upto, mining.recipe.refine_iters>0 and not raw)
-    return np.stack([resize_mask(m, shape) for m in maps])
+    return fused_maps(mining.regions, i, upto, mining.recipe.refine_iters>0 and not raw, shape)
 
 def _winner(labels, maps):
     "The label with the highest map at each pixel, and how high that is; both uint8, and 0 without labels"

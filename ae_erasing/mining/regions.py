@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np, torch
 from torch.nn import functional as F
 from ..data.labels import ImageLabels
+from ..data.mask_files import resize_mask
 from ..recipe import Recipe
 from ..cam.maps import enlarge, write_maps
 from .erasing import Regions, erase
@@ -77,13 +78,14 @@ def fused_maps(
     i:int, # Index of an image that was mined
     upto:int=1, # Maps of steps 1 to this are fused
     refined:bool=False, # Those that were refined, if the recipe refines
-)->np.ndarray: # uint8 (L,H,W), of the size of the image as it was mined
+    shape:tuple=None, # (H,W) to bring them to; None is the size of the image as it was mined
+)->np.ndarray: # uint8 (L,H,W)
     "The maps of steps 1 to `upto` as one: the chance that any of them is right; later steps count half."
     first,*later = [enlarge(maps, size) for maps,_,size in (regions.maps(i, t, refined) for t in range(1, upto+1))]
-    if not later: return first
     left = 1-first/np.float32(255)
     for maps in later: left *= 1-maps/np.float32(2*255)
-    return (255*(1-left)).round().astype(np.uint8)
+    fused = (255*(1-left)).round().astype(np.uint8) if later else first
+    return fused if shape is None else np.stack([resize_mask(m, shape) for m in fused])
 
 # %% ../../nbs/08_mining/01_regions.ipynb #core-017
 def _pixels(data, i, max_side, device):

@@ -75,10 +75,6 @@ def step_line(
 # %% ../../nbs/08_mining/04_steps.ipynb #steps-fit
 FIT_SIDE,FIT_IMAGES = 160,400
 
-def _small_maps(regions, i, step, refined, shape):
-    "The fused maps of steps 1 to `step` in [0,1], (L,*shape)"
-    return np.stack([resize_mask(m, shape) for m in fused_maps(regions, i, step, refined)])/255
-
 def step_fit(
     data:ImageLabels, # The dataset
     regions:Regions, # What was mined
@@ -89,8 +85,8 @@ def step_fit(
     fit = PictureFit()
     for i in spread([i for i in data.train_idxs if data.labels[i]], FIT_IMAGES):
         picture = np.asarray(data.image(i, FIT_SIDE), dtype=np.float32)/255
-        maps = _small_maps(regions, i, step, recipe.refine_iters>0, picture.shape[:2])
-        fit.add(maps, picture.transpose(2, 0, 1), data.labels[i])
+        maps = fused_maps(regions, i, step, recipe.refine_iters>0, picture.shape[:2])
+        fit.add(maps/255, picture.transpose(2, 0, 1), data.labels[i])
     return float(fit.fits.max())
 
 # %% ../../nbs/08_mining/04_steps.ipynb #steps-kept
